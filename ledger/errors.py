@@ -1,0 +1,125 @@
+"""The exception tree and the table of codes. Errors carry blame (DESIGN §5).
+
+* ``InvariantViolation``: our bug. Nobody handles it: the process stops with a non-zero status.
+* ``PeerError``: theirs. The peer is scored, disconnected, perhaps accused.
+* ``TransactionRejected``: the client's. It becomes an HTTP problem or a failed receipt, with a stable code.
+* ``OperatorError``: configuration, disk, keys. It becomes an exit code and a sentence: what, why, what next.
+
+Codes are stable for ever: they stand in receipts, which are hashed. The table below is append-only.
+"""
+
+from typing import Final
+
+
+class HuzhuError(Exception):
+    """Root of the tree; never raised itself."""
+
+
+class InvariantViolation(HuzhuError):
+    """A state our own code promised could not occur. Stop, exit non-zero."""
+
+
+class PeerError(HuzhuError):
+    """A peer broke the protocol. ``code`` names the rule; ``detail`` is for the log of both sides."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class TransactionRejected(HuzhuError):
+    """A client's transaction was refused; ``code`` is one of ``CODES``."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        super().__init__(f"{code}: {detail}" if detail else code)
+        self.code = code
+        self.detail = detail
+
+
+class MalformedBytes(TransactionRejected):
+    """Bytes that are not the canonical encoding of the expected type, or exceed its size."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("MALFORMED", detail)
+
+
+class OperatorError(HuzhuError):
+    """Something only the operator can mend.
+
+    ``exit_code`` follows NODE §3: 1 failure, 2 usage, 3 configuration, 4 not reachable, 5 not ready, 6 integrity.
+    """
+
+    def __init__(self, code: str, what: str, why: str = "", next: str = "", *, exit_code: int = 3) -> None:
+        super().__init__(": ".join(part for part in (what, why) if part))
+        self.code = code
+        self.what = what
+        self.why = why
+        self.next = next
+        self.exit_code = exit_code
+
+
+OK: Final = "OK"
+
+CODES: Final[dict[str, str]] = {
+    OK: "executed",
+    # A transaction with one of these is never in a valid block.
+    "MALFORMED": "not the canonical encoding of a transaction",
+    "TOO_LARGE": "larger than the limit for its kind",
+    "WRONG_VERSION": "transaction version is not supported by this protocol version",
+    "BAD_SIGNATURE": "the signature does not verify for this chain and epoch",
+    "EXPIRED": "a committed block is past valid_until",
+    "NOT_YET_VALID": "valid_until is more than the validity window ahead of the block's time",
+    "DUPLICATE": "the same transaction id was committed within the validity window",
+    # Admission (never in receipts).
+    "MEMPOOL_FULL": "the node's mempool is full; try again after retry-after",
+    "QUOTA_EXCEEDED": "the signer has too many transactions pending on this node",
+    "NOT_READY": "the node is still catching up",
+    "BAD_REQUEST": "the request body is not what the route takes",
+    "NOT_FOUND": "there is no such thing on this chain",
+    "RATE_LIMITED": "too many requests from this client; try again after retry-after",
+    # Failed receipts: who may send what.
+    "UNKNOWN_SIGNER": "the signing key belongs to no organisation and no member",
+    "NOT_PERMITTED": "the signer's role may not send this transaction",
+    "SIGNER_SUSPENDED": "the signing organisation is suspended",
+    "CLOCK_NOT_STEPPED": "this chain's clock cannot be advanced",
+    "CLOCK_BACKWARDS": "the ledger time is already at or past the requested time",
+    # Failed receipts: plans and members.
+    "UNKNOWN_PLAN": "no such plan",
+    "UNKNOWN_MEMBER": "no such member",
+    "DUPLICATE_MEMBER": "this identity is already a member of the plan",
+    "AGE_OUT_OF_RANGE": "the age on the joining day is outside the plan's joining ages",
+    "BAD_BIRTH_MONTH": "the birth month is not a calendar month before the joining day",
+    "NOT_A_CURRENT_MEMBER": "the member's state does not allow this",
+    "PLAN_CLOSED": "the plan takes no new members",
+    "EMPTY_BATCH": "the batch holds nothing",
+    # Failed receipts: claims.
+    "UNKNOWN_CLAIM": "no such claim",
+    "NO_SUCH_TRANSITION": "the claim's state does not allow this step",
+    "NOT_THE_DRAWN_FIRM": "another firm was drawn for this claim",
+    "SAME_FIRM": "the firm that investigated may not review",
+    "OPEN_CLAIM": "the member already has an open claim in this plan",
+    "ALREADY_HELPED": "the member was already helped by this plan",
+    "NOT_COVERED": "the member was not covered on the diagnosis day",
+    "WAITING_ILL": "the diagnosis falls into the waiting period",
+    "FILED_TOO_LATE": "more than file_days after the diagnosis",
+    "DIAGNOSIS_IN_FUTURE": "the diagnosis day is after the ledger's day",
+    "UNKNOWN_TIER": "the plan has no such tier",
+    "UNKNOWN_HOSPITAL": "the diagnosis is not signed by an admitted hospital",
+    "NO_DIAGNOSIS": "the hospital's diagnosis is not on the chain yet",
+    "DUPLICATE_DIAGNOSIS": "the claim already carries a hospital diagnosis",
+    "UNKNOWN_REASON": "the reason code is not in the table",
+    "WRONG_AMOUNT": "the amount is not the one the ledger computed",
+    "DUPLICATE_REFERENCE": "this payment or receipt reference was already used",
+    # Failed receipts: money.
+    "UNKNOWN_PERIOD": "the period is not one this plan has noticed",
+    "PERIOD_NOT_SETTLED": "the period is not settled yet",
+    "PERIOD_CLOSED": "the period is closed",
+    "PERIOD_NOTICED": "the period's notice is already out",
+    "RANGE_OVERLAP": "the id range overlaps one reported before",
+    "BAD_RANGE": "the id range or its failures are not ascending, or leave the members' table",
+    "NOT_CHARGEABLE": "a reported id was not chargeable or has paid",
+    "NOTHING_OWED": "there is nothing to pay",
+    "INSUFFICIENT_CASH": "the plan's cash does not cover the payment",
+    "ALREADY_SPONSORED": "the period is already sponsored",
+}
