@@ -1,0 +1,40 @@
+"""Roles of organisations, and the table that says which role may send what (LEDGER §2)."""
+
+from enum import IntFlag
+from typing import Any, Final
+
+from . import transactions as tx
+
+
+class Role(IntFlag):
+    """What an organisation of the consortium does; an organisation may hold several, where the rules allow it."""
+
+    PLATFORM = 1
+    BANK = 2
+    ASSESSOR = 4
+    HOSPITAL = 8
+    REGULATOR = 16
+
+
+MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
+    # body: (organisations with one of these roles, the member's own key)
+    tx.Enrol: (Role.PLATFORM, True),
+    tx.EnrolBatch: (Role.PLATFORM, False),
+    tx.Exit: (Role.PLATFORM, True),
+    tx.ExitBatch: (Role.PLATFORM, False),
+    tx.FileClaim: (Role.PLATFORM, True),
+    tx.Diagnose: (Role.HOSPITAL, False),
+    tx.Assess: (Role.ASSESSOR, False),
+    tx.Review: (Role.ASSESSOR, False),
+    tx.Pay: (Role.BANK, False),
+    tx.ConfirmPayment: (Role.BANK, False),
+    tx.SponsorPeriod: (Role.PLATFORM, False),
+    tx.SponsorPayment: (Role.BANK, False),
+    tx.Collect: (Role.PLATFORM, False),
+    tx.ConfirmCollection: (Role.BANK, False),
+    tx.Contribution: (Role.BANK, False),
+    tx.PayFee: (Role.BANK, False),
+    tx.Advance: (Role.BANK, False),
+    tx.PayRefund: (Role.BANK, False),
+}
+"""``AdvanceClock`` is not here: it belongs to the clock key of the genesis, not to a role."""

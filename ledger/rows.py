@@ -1,0 +1,303 @@
+"""The rows of the authenticated tables: what the state root certifies (LEDGER §1).
+
+A row is one canonical value. ``State`` (``state.py``) reads and writes them by (row type, id). Everything that a rule
+may depend on is in rows, headers, and the blocks of the last validity window; indexes are derived from rows.
+
+Amounts are fen, days are calendar days of UTC+8, times are ledger milliseconds, periods count half-months from 2018,
+ids are dense from 0. ``NONE`` stands for "no id", ``NO_END`` for "no last period".
+"""
+
+from typing import ClassVar, Final
+
+from .codec import Wire
+from .params import PlanParams
+from .tables import Table
+
+NONE: Final = -1
+NO_END: Final = 65_535
+
+
+class Row(Wire, frozen=True):
+    """Base of all rows; ``table`` is where they live."""
+
+    table: ClassVar[Table]
+
+
+class Clock(Row, frozen=True):
+    """Row 1 of ``meta``: the stepped clock's offset and the block-wide counters. (Row 0 binds the tables' lengths.)"""
+
+    table: ClassVar[Table] = Table.META
+    offset_ms: int
+    clock_key: bytes
+    """The key that may advance the clock; empty in production."""
+    ledger_time_ms: int
+    """Ledger time of the newest block; never goes back."""
+
+
+class Plan(Row, frozen=True):
+    """A plan's running state. Its parameters are ``PlanVersion`` rows."""
+
+    table: ClassVar[Table] = Table.PLANS
+    name: str
+    first_period: int
+    period: int
+    """The period whose deadline comes next."""
+    stage: int
+    """0: notice is next; 1: settlement is next; 2: close is next."""
+    due_ms: int
+    """When that deadline is due."""
+    settlement: int
+    """Row of the period in progress in ``settlements`` (stages 1, 2), or ``NONE``."""
+    year: int
+    """Calendar year of the last notice; cohorts collapse when it changes."""
+    index: tuple[tuple[int, int], ...]
+    """Running sums I[c] as (class id, fen), ascending by class: Σ u[c] over all settled periods."""
+    year_index: tuple[tuple[int, int], ...]
+    """I[c] at the start of ``year``."""
+    last_charged: int
+    """The newest *closed* period in which something was owed, or ``NONE``."""
+    previous_charged: int
+    """The one before it, or ``NONE``."""
+
+
+class PlanVersion(Row, frozen=True):
+    """Parameters of a plan in force from ``effective_day``."""
+
+    table: ClassVar[Table] = Table.PLAN_VERSIONS
+    plan: int
+    version: int
+    effective_day: int
+    params: PlanParams
+
+
+class Organisation(Row, frozen=True):
+    """An organisation of the consortium. ``roles`` is a bit set of ``roles.Role``."""
+
+    table: ClassVar[Table] = Table.ORGANISATIONS
+    name: str
+    key: bytes
+    roles: int
+    state: int
+    """0 active, 1 suspended, 2 removed."""
+    node_keys: tuple[bytes, ...]
+    """X25519 keys of its nodes (validator or observer): the allow-list of links."""
+    address: str
+    """host:port hint of its node; may be empty."""
+
+
+class Validator(Row, frozen=True):
+    """A seat. Ids of rows are seats. ``fails`` and ``skipped_until`` are the skip rule's (CONSENSUS §2)."""
+
+    table: ClassVar[Table] = Table.VALIDATORS
+    organisation: int
+    validator_key: bytes
+    beacon_key: bytes
+    active: bool
+    fails: int
+    skipped_until: int
+
+
+class Member(Row, frozen=True):
+    """A member of one plan. WAITING, GRACE's end and birthdays are derived, never fired (LEDGER §4)."""
+
+    table: ClassVar[Table] = Table.MEMBERS
+    identity: bytes
+    join_day: int
+    birth_month: int
+    plan: int
+    state: int
+    """``members.MemberState``."""
+    from_period: int
+    to_period: int
+    """First period no longer charged, or ``NO_END``."""
+    base_fen: int
+    billed_fen: int
+    fail_period: int
+    """The newest period whose debit failed, or ``NONE``."""
+    arrears_fen: int
+    previous_span: int
+    """Newest row of ``spans`` of this member, or ``NONE``."""
+
+
+class Span(Row, frozen=True):
+    """A closed span of a member's life: ``from_period`` to ``to_period`` exclusive."""
+
+    table: ClassVar[Table] = Table.SPANS
+    member: int
+    from_period: int
+    to_period: int
+    from_day: int
+    to_day: int
+    """Covered from the end of waiting after ``from_day`` up to ``to_day`` exclusive."""
+    base_fen: int
+    previous_span: int
+
+
+class Cohort(Row, frozen=True):
+    """Live counts of chargeable members of one plan and birth month: (from if in this year else 0, base, count)."""
+
+    table: ClassVar[Table] = Table.COHORTS
+    plan: int
+    birth_month: int
+    counts: tuple[tuple[int, int, int], ...]
+    """Ascending by (from, base); no zero counts."""
+
+
+class Frozen(Row, frozen=True):
+    """The cohort of one birth month as it stood at the notice of ``period``."""
+
+    table: ClassVar[Table] = Table.FROZEN
+    plan: int
+    period: int
+    birth_month: int
+    counts: tuple[tuple[int, int, int], ...]
+
+
+class Account(Row, frozen=True):
+    """The journal of one plan (id = plan id). LEDGER §9's equation holds after every block."""
+
+    table: ClassVar[Table] = Table.ACCOUNTS
+    cash: int
+    due: int
+    """Σ DUE[p]; each period's own DUE is in its settlement."""
+    arrears: int
+    sponsor: int
+    bad_debt: int
+    claims: int
+    fee: int
+    carry: int
+    advance: int
+    refunds: int
+    clearing: int
+
+
+class Claim(Row, frozen=True):
+    """A claim and where it stands (LEDGER §5)."""
+
+    table: ClassVar[Table] = Table.CLAIMS
+    plan: int
+    member: int
+    tier: int
+    illness: int
+    cause: int
+    diagnosis_day: int
+    region: int
+    fingerprint: bytes
+    salt: bytes
+    state: int
+    """``claims.ClaimState``."""
+    held_from: int
+    opened_ms: int
+    """When the present state was entered."""
+    due_ms: int
+    """When the present state's deadline is due; 0 when it has none."""
+    draw: int
+    """Open draw that will name the investigator or reviewer, or ``NONE``."""
+    investigator: int
+    reviewer: int
+    report: bytes
+    hospital: int
+    diagnosis: bytes
+    reason: int
+    documents_asked: int
+    documents_days: int
+    period: int
+    """The period it was noticed for, or ``NONE``."""
+    amount_fen: int
+    reference: bytes
+    """Payment reference of the newest payment order."""
+
+
+class Settlement(Row, frozen=True):
+    """One period of one plan: everything that a member needs to recompute a share (LEDGER §8)."""
+
+    table: ClassVar[Table] = Table.SETTLEMENTS
+    plan: int
+    period: int
+    stage: int
+    """1 noticed, 2 settled, 3 closed."""
+    version: int
+    """Row of ``plan_versions`` in force at the notice."""
+    noticed_ms: int
+    settled_ms: int
+    closed_ms: int
+    sponsored: bool
+    counts: tuple[tuple[int, int], ...]
+    """N[c] frozen at the notice, as (class id, members)."""
+    claims: int
+    """Claims noticed, later settled."""
+    upper_bound: tuple[tuple[int, int], ...]
+    """u[c] may not exceed this."""
+    bad_debt_noticed: int
+    aid_fen: int
+    fee_fen: int
+    bad_debt_fen: int
+    carry_used_fen: int
+    over_fen: int
+    goal_fen: int
+    """G = need - carry used."""
+    shares: tuple[tuple[int, int], ...]
+    """u[c]; 0 in a sponsored period."""
+    would_be: tuple[tuple[int, int], ...]
+    """u[c] that a sponsored period would have had; empty otherwise."""
+    index: tuple[tuple[int, int], ...]
+    """I[c][period + 1]: running sums after this period."""
+    charged_fen: int
+    """Σ charge at the settlement."""
+    excess_fen: int
+    """The sponsor's part above the annual cap."""
+    due_fen: int
+    """DUE[p]: what is still open of it."""
+    arrears_debited_fen: int
+    collected_fen: int
+    failures: int
+    failed_fen: int
+    frozen_first: int
+    frozen_count: int
+    """This period's rows in ``frozen``: ids first to first + count - 1, ascending by birth month."""
+
+
+class Collection(Row, frozen=True):
+    """A reported id range of one period with its failures, as differences (LEDGER §8)."""
+
+    table: ClassVar[Table] = Table.COLLECTIONS
+    plan: int
+    period: int
+    reporter: int
+    first: int
+    last: int
+    failures: tuple[int, ...]
+    failed_fen: int
+    corrected_by: int
+    confirmed_fen: int
+    reference: bytes
+
+
+class Draw(Row, frozen=True):
+    """Collects beacons after the block that opened it; shared by everything that block drew (LEDGER §7)."""
+
+    table: ClassVar[Table] = Table.DRAWS
+    opened_height: int
+    blocks: int
+    creators: tuple[bytes, ...]
+    """Distinct creators so far, ascending."""
+    running: bytes
+    closed_height: int
+    """0 while open; then ``running`` is the seed."""
+
+
+class MemberKey(Row, frozen=True):
+    """A member's own key; the newest row of a member counts."""
+
+    table: ClassVar[Table] = Table.MEMBER_KEYS
+    member: int
+    key: bytes
+
+
+class Fingerprint(Row, frozen=True):
+    """An event that a claim was filed for, to find the same event in another plan (LEDGER §6)."""
+
+    table: ClassVar[Table] = Table.FINGERPRINTS
+    fingerprint: bytes
+    diagnosis_day: int
+    claim: int
