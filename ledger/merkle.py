@@ -43,7 +43,7 @@ def prove(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def verify(root: bytes, leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bool:
-    """Whether `path` shows that `leaf` is number `index` of the `size` leaves under `root`. Never raises on bad input."""
+    """Whether `path` shows that `leaf` is number `index` of the `size` leaves under `root`. Never raises."""
     if not 0 <= index < size or any(len(sibling) != 32 for sibling in path):
         return False
     position, last = index, size - 1

@@ -7,8 +7,8 @@ The encoder is written by hand (five tiny messages) and canonical: fields ascend
     leaf  = H(0x00 ‖ varint(len key) ‖ key ‖ varint(len value) ‖ value)      key = table tag (1) ‖ id (8, big-endian)
     inner = H(0x01 ‖ 16 × 32 bytes)                                          an empty child is 32 zero bytes
 
-`verify` here is *stricter* than ICS-23: every inner node has exactly 16 children, and the path must lead to the place that
-the key names (its tag in the two fixed upper levels, its id below). A row proven at a place that is not its own is refused.
+`verify` here is *stricter* than ICS-23: every inner node has exactly 16 children, and the path must lead to the place
+that the key names (its tag in the two fixed upper levels, its id below). A row at a place not its own is refused.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ PROOF_SPEC: dict[str, object] = {
     "max_depth": DEPTH_MAX,
     "min_depth": DEPTH_MIN,
 }
-"""The ICS-23 `ProofSpec` as data; field names as in `cosmos/ics23/v1/proofs.proto`, hash 1 = SHA256, length 1 = VAR_PROTO."""
+"""The ICS-23 `ProofSpec` as data, named as in its proofs.proto (hash 1 = SHA256, length 1 = VAR_PROTO)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _only(fields: list[tuple[int, bytes]]) -> bytes:
 
 
 def _fields(raw: bytes) -> list[tuple[int, bytes]]:
-    """The fields of a message in the order of its bytes; the content of a number is empty (the spec fixes all numbers)."""
+    """The fields of a message as they stand in its bytes; a number's content is empty (the spec fixes all numbers)."""
     fields: list[tuple[int, bytes]] = []
     at = 0
     while at < len(raw):

@@ -1,0 +1,295 @@
+"""The ledger's store on disk: one LevelDB. The only module that imports plyvel.
+
+Rules of this file
+- `write` is one LevelDB batch with `sync`: atomic, and on the disk when it returns. A block is one `write`.
+- The settings are those that reached the figures of DESIGN §6 (LEDGER §1): no compression (rows are hashes and keys),
+  16 MB files (a file handle and a bloom filter for each, so few), bloom filter (most lookups of an index miss).
+- Every read verifies LevelDB's checksums, and opening is paranoid: without that, LevelDB silently drops the rest of a
+  damaged log, and with it committed blocks. A damaged disk is an `OperatorError`, never a wrong or older row.
+- A marker binds the database to a format version and a chain: a node never opens another chain's data.
+- One writer thread, any number of reader threads; each reader takes its own snapshots. The owner closes the store after
+  its readers have stopped.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import plyvel
+
+from ledger.errors import InvariantViolation, OperatorError
+from ledger.store import META, Batch
+
+FORMAT_VERSION = 1
+MARKER_KEY = META + b"format"
+CHAIN_ID_BYTES = 32
+_MARKER_MAGIC = b"huzhu-store"
+
+FILE_BYTES = 16 << 20
+WRITE_BUFFER_BYTES = 32 << 20
+"""A busy block is a batch of about 20 MB; a smaller buffer is flushed in the middle of it."""
+BLOCK_CACHE_BYTES = 64 << 20
+BLOOM_BITS = 10
+"""Bits a key; a lookup of a missing key reads the disk once in 100 times."""
+FILES_MAX = 1_000
+
+T = TypeVar("T")
+
+
+def open_store(path: Path, *, create: bool, chain_id: bytes, block_cache_bytes: int = BLOCK_CACHE_BYTES) -> LevelStore:
+    """Open the LevelDB in the directory `path`, which belongs to the chain `chain_id` (32 bytes).
+
+    With `create`, a missing or empty directory becomes a new store, durably; one that exists is opened as it is.
+    Raises `OperatorError`: MISSING_DATABASE, LOCKED_DATABASE, CORRUPT_DATABASE, FOREIGN_DATABASE, UNSUPPORTED_DATABASE,
+    DISK_FULL, STORAGE_FAILED.
+    """
+    if len(chain_id) != CHAIN_ID_BYTES:
+        raise InvariantViolation(f"a chain id has {CHAIN_ID_BYTES} bytes, not {len(chain_id)}")
+    is_new = _check_directory(path, create)
+    database = _guarded(
+        path,
+        lambda: plyvel.DB(
+            str(path),
+            create_if_missing=is_new,
+            compression=None,
+            paranoid_checks=True,
+            max_file_size=FILE_BYTES,
+            write_buffer_size=WRITE_BUFFER_BYTES,
+            lru_cache_size=block_cache_bytes,
+            bloom_filter_bits=BLOOM_BITS,
+            max_open_files=FILES_MAX,
+        ),
+    )
+    store = LevelStore(path, database)
+    try:
+        _check_marker(store, path, chain_id, create)
+    except OperatorError:
+        store.close()
+        raise
+    if is_new:
+        _sync_directory(path)
+        _sync_directory(path.parent)
+    return store
+
+
+class LevelSnapshot:
+    """A state of the database that no later write changes."""
+
+    def __init__(self, path: Path, snapshot: Any) -> None:
+        self._path = path
+        self._snapshot = snapshot
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._snapshot.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise _blame(self._path, error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        return _scan(self._path, self._snapshot, start, stop, reverse)
+
+    def close(self) -> None:
+        self._snapshot.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LevelStore:
+    """`ledger.store.Store` over LevelDB; made by `open_store`."""
+
+    def __init__(self, path: Path, database: Any) -> None:
+        self.path = path
+        self._database = database
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._database.get(key, verify_checksums=True)
+        except (plyvel.Error, RuntimeError) as error:
+            raise _blame(self.path, error) from error
+        return value
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        return _scan(self.path, self._database, start, stop, reverse)
+
+    def write(self, batch: Batch) -> None:
+        """One synced LevelDB batch. Raises `OperatorError` DISK_FULL or STORAGE_FAILED: then nothing was written."""
+        try:
+            with self._database.write_batch(sync=True, transaction=True) as writing:
+                put, delete = writing.put, writing.delete
+                for key, value in batch.changes.items():
+                    if value is None:
+                        delete(key)
+                    else:
+                        put(key, value)
+        except (plyvel.Error, RuntimeError) as error:
+            raise _blame(self.path, error) from error
+
+    def snapshot(self) -> LevelSnapshot:
+        return LevelSnapshot(self.path, _guarded(self.path, self._database.snapshot))
+
+    def close(self) -> None:
+        """Give the lock back. Idempotent."""
+        self._database.close()
+
+    def approximate_size(self) -> int:
+        """Bytes that the database's files take on the disk, its log included."""
+        total = 0
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                try:
+                    total += entry.stat().st_size
+                except FileNotFoundError:  # a compaction has just removed it
+                    continue
+        return total
+
+    def compact(self, start: bytes | None = None, stop: bytes | None = None) -> None:
+        """Free what deletes and overwrites have left behind between two keys; None is the end. May take minutes."""
+        _guarded(self.path, lambda: self._database.compact_range(start=start, stop=stop))
+
+
+def _scan(path: Path, source: Any, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+    """LevelDB takes the iterator's state when it is made, here; the generator below only walks it."""
+    if start >= stop:
+        return iter(())
+    walk = _guarded(path, lambda: source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True))
+    return _walk(path, walk)
+
+
+def _walk(path: Path, walk: Any) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        yield from walk
+    except (plyvel.Error, RuntimeError) as error:
+        raise _blame(path, error) from error
+    finally:
+        walk.close()
+
+
+# ---- opening -------------------------------------------------------------------------------------------------------
+
+
+def _check_directory(path: Path, create: bool) -> bool:
+    """Whether a new database is to be made there; the directory exists afterwards."""
+    if (path / "CURRENT").is_file():
+        return False
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise _foreign(path, "it holds something that is not a database of this program")
+    if not create:
+        raise OperatorError(
+            "MISSING_DATABASE", f"there is no database in {path}", "", "check the home directory, or run `huzhu init`"
+        )
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _blame(path, error) from error
+    return True
+
+
+def _check_marker(store: LevelStore, path: Path, chain_id: bytes, create: bool) -> None:
+    """Compare the marker, or write it into a database that is still empty (a creation may have been cut short)."""
+    marker = store.get(MARKER_KEY)
+    wanted = _MARKER_MAGIC + bytes((FORMAT_VERSION,)) + chain_id
+    if marker == wanted:
+        return
+    if marker is None:
+        if next(store.scan(b"", b"\xff" * 16), None) is not None:
+            raise _foreign(path, "it has no marker of this program")
+        if not create:
+            raise OperatorError(
+                "MISSING_DATABASE", f"the database in {path} was never finished", "", "run `huzhu init` again"
+            )
+        store.write(Batch({MARKER_KEY: wanted}))
+        return
+    if not marker.startswith(_MARKER_MAGIC) or len(marker) != len(wanted):
+        raise _foreign(path, "its marker is not of this program")
+    if marker[len(_MARKER_MAGIC)] != FORMAT_VERSION:
+        raise OperatorError(
+            "UNSUPPORTED_DATABASE",
+            f"the database in {path} has format {marker[len(_MARKER_MAGIC)]}, this program writes {FORMAT_VERSION}",
+            "it was written by another version",
+            "use that version, or restore from a snapshot",
+        )
+    raise _foreign(path, f"it belongs to the chain {marker[-CHAIN_ID_BYTES:].hex()}, not to {chain_id.hex()}")
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a directory's entries durable: without it a new database may vanish with the power."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- errors --------------------------------------------------------------------------------------------------------
+
+
+def _guarded(path: Path, action: Callable[[], T]) -> T:
+    try:
+        return action()
+    except (plyvel.Error, RuntimeError) as error:
+        raise _blame(path, error) from error
+
+
+def _foreign(path: Path, why: str) -> OperatorError:
+    return OperatorError(
+        "FOREIGN_DATABASE", f"will not use {path}", why, "check the home directory and the genesis file"
+    )
+
+
+_INTEGRITY = 6
+_FAILURE = 1
+
+_SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, str, int], ...] = (
+    (
+        ("No space left on device", "Disk quota exceeded"),
+        "DISK_FULL",
+        "the disk of {path} is full",
+        "free some space and start again; nothing of the unfinished block was kept",
+        _FAILURE,
+    ),
+    (
+        ("already held by process", "Resource temporarily unavailable"),
+        "LOCKED_DATABASE",
+        "the database in {path} is in use",
+        "stop the other node that runs on this home directory",
+        _FAILURE,
+    ),
+    (
+        ("Corruption", "checksum mismatch", "corrupted", "CURRENT file does not end with newline", "No such file"),
+        "CORRUPT_DATABASE",
+        "the database in {path} is damaged",
+        "restore from a snapshot or backup (`huzhu restore`), and check the disk",
+        _INTEGRITY,
+    ),
+)
+"""LevelDB tells its errors apart by text: words in the message, code, what, what next, exit code."""
+
+
+def _blame(path: Path, error: Exception) -> OperatorError | InvariantViolation:
+    """Who has to act on an error of LevelDB."""
+    text = str(error)
+    if isinstance(error, RuntimeError):
+        return InvariantViolation(f"the store in {path} was used after it was closed: {text}")
+    for words, code, what, following, exit_code in _SYMPTOMS:
+        if any(word in text for word in words) or (
+            code == "CORRUPT_DATABASE" and isinstance(error, plyvel.CorruptionError)
+        ):
+            return OperatorError(code, what.format(path=path), text, following, exit_code=exit_code)
+    return OperatorError(
+        "STORAGE_FAILED",
+        f"the database in {path} failed",
+        text,
+        "check the disk and its permissions",
+        exit_code=_FAILURE,
+    )
