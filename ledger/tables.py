@@ -14,11 +14,10 @@ What is hashed (this is consensus: it can never change)
   first; it counts row 0). Only `root()` writes it. With it a verifier knows that an id is the last one, or that there
   is no such row. Rows of `meta` from 1 on are free for the ledger's own single facts.
 
-What is stored (private, may change with the store's format version)
+What is stored (private, `ledger.pages`; may change with the store's format version)
 - a page: 16 rows with their 16 leaf hashes, at ROWS ‖ tag ‖ page number;
 - a node: 16 child hashes, at NODES ‖ tag ‖ level ‖ index; level 1 stands on the pages;
 - one value with the length and the root of every table, at LENGTHS.
-Each ends with a CRC-32 that starts from its key: a damaged or misplaced value is an `InvariantViolation`, never a row.
 
 A row is 1 to 1 MiB: ICS-23 verifiers refuse an empty value.
 """
@@ -29,15 +28,28 @@ import struct
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from hashlib import sha256
-from zlib import crc32
 
 from .codec import decode_own, encode
 from .errors import InvariantViolation
-from .proofs import EMPTY_CHILD, HASH_BYTES, INNER_PREFIX, VALUE_BYTES_MAX, Inner, Proof, inner_step, varint
-from .store import LENGTHS, NODES, ROWS, Overlay, Reader
+from .pages import (
+    NODE_BYTES,
+    TAGS,
+    WIDTH,
+    Fresh,
+    Patched,
+    layout,
+    node_key,
+    open_value,
+    page_key,
+    read_node,
+    row_of,
+    rows_of,
+    seal,
+)
+from .proofs import EMPTY_CHILD, HASH_BYTES, INNER_PREFIX, VALUE_BYTES_MAX, Inner, Proof, inner_step
+from .store import LENGTHS, Overlay, Reader
 
 ROW_BYTES_MAX = VALUE_BYTES_MAX
-WIDTH = 16
 LENGTHS_ROW = 0
 """The row of `meta` that binds every table's length."""
 
@@ -72,7 +84,9 @@ class Table(IntEnum):
 
 
 TABLES = len(Table)
-_TAGS = tuple(bytes((tag,)) for tag in range(TABLES + 1))
+_HEAD = struct.Struct(">Q32s")
+"""Length and root of one table in the value at LENGTHS."""
+_EMPTY_NODE = bytes(NODE_BYTES)
 
 
 class MissingRow(InvariantViolation):
@@ -86,7 +100,7 @@ class MissingRow(InvariantViolation):
 
 def row_key(table: Table, row_id: int) -> bytes:
     """The key under which a row is hashed and proven."""
-    return _TAGS[table] + row_id.to_bytes(8, "big")
+    return TAGS[table] + row_id.to_bytes(8, "big")
 
 
 def depth(length: int) -> int:
@@ -102,113 +116,15 @@ def state_root(roots: Sequence[bytes]) -> bytes:
 def _lower_node(roots: Sequence[bytes], slot: int) -> bytes:
     """The 16 table roots under one slot of the upper node."""
     part = b"".join(roots[slot * WIDTH : (slot + 1) * WIDTH])
-    return part.ljust(WIDTH * HASH_BYTES, b"\x00")
+    return part.ljust(NODE_BYTES, b"\x00")
 
 
 def _upper_node(roots: Sequence[bytes]) -> bytes:
     children = []
     for slot in range(WIDTH):
         lower = _lower_node(roots, slot)
-        children.append(sha256(INNER_PREFIX + lower).digest() if any(lower) else EMPTY_CHILD)
+        children.append(sha256(INNER_PREFIX + lower).digest() if lower != _EMPTY_NODE else EMPTY_CHILD)
     return b"".join(children)
-
-
-# ---- stored values -------------------------------------------------------------------------------------------------
-
-
-def _page_key(table: int, number: int) -> bytes:
-    return ROWS + _TAGS[table] + number.to_bytes(8, "big")
-
-
-def _node_key(table: int, level: int, index: int) -> bytes:
-    return NODES + _TAGS[table] + bytes((level,)) + index.to_bytes(8, "big")
-
-
-_CRC = struct.Struct(">I")
-_HEAD = struct.Struct(">Q32s")
-_SHORT = tuple(struct.Struct(f">{count}H") for count in range(WIDTH + 1))
-_LONG = tuple(struct.Struct(f">{count}I") for count in range(WIDTH + 1))
-_LONG_FLAG = 0x80
-_NODE_BYTES = WIDTH * HASH_BYTES
-
-
-def _seal(key: bytes, body: bytes) -> bytes:
-    return body + _CRC.pack(crc32(body, crc32(key)))
-
-
-def _open_value(reader: Reader, key: bytes) -> bytes:
-    """The body of a sealed value that must be there."""
-    raw = reader.get(key)
-    if raw is None:
-        raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`, or restore a snapshot")
-    body = raw[:-4]
-    if len(raw) < 5 or crc32(body, crc32(key)) != int.from_bytes(raw[-4:], "big"):
-        raise InvariantViolation(
-            f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`, or restore a snapshot"
-        )
-    return body
-
-
-class _Page:
-    """Up to 16 rows with their leaf hashes; an empty hash is one not computed yet."""
-
-    __slots__ = ("hashes", "rows")
-
-    def __init__(self, rows: list[bytes], hashes: list[bytes]) -> None:
-        self.rows = rows
-        self.hashes = hashes
-
-    def encode(self) -> bytes:
-        """count and width (1) ‖ row lengths (2 or 4 each) ‖ leaf hashes (32 each) ‖ rows."""
-        count = len(self.rows)
-        lengths = [*map(len, self.rows)]
-        if max(lengths) <= 0xFFFF:
-            head = bytes((count,)) + _SHORT[count].pack(*lengths)
-        else:
-            head = bytes((count | _LONG_FLAG,)) + _LONG[count].pack(*lengths)
-        return head + b"".join(self.hashes) + b"".join(self.rows)
-
-    def hash(self, table: int, number: int) -> bytes:
-        """The hash of the level-0 node, after computing the missing leaf hashes."""
-        hashes = self.hashes
-        rows = self.rows
-        # A key's first 8 bytes are common to the 16 rows; its last byte is the low byte of the id.
-        head = b"\x00\x09" + _TAGS[table] + (number >> 4).to_bytes(7, "big")
-        low = (number & 15) << 4
-        for slot, known in enumerate(hashes):
-            if not known:
-                row = rows[slot]
-                size = len(row)
-                tail = bytes((low + slot, size)) if size < 0x80 else bytes((low + slot,)) + varint(size)
-                hashes[slot] = sha256(head + tail + row).digest()
-        joined = b"".join(hashes)
-        if len(hashes) < WIDTH:
-            joined = joined.ljust(_NODE_BYTES, b"\x00")
-        return sha256(INNER_PREFIX + joined).digest()
-
-
-def _layout(body: bytes, expected: int) -> tuple[tuple[int, ...], int, int]:
-    """Row lengths, and where the hashes and the rows begin. `expected` is the count the table's length demands."""
-    count = body[0] & ~_LONG_FLAG
-    layouts, width = (_LONG, 4) if body[0] & _LONG_FLAG else (_SHORT, 2)
-    hashes_at = 1 + width * count
-    rows_at = hashes_at + HASH_BYTES * count
-    if count != expected or len(body) < rows_at:
-        raise InvariantViolation(f"a page of {count} rows in {len(body)} bytes where {expected} rows are due")
-    lengths: tuple[int, ...] = layouts[count].unpack_from(body, 1)
-    if rows_at + sum(lengths) != len(body):
-        raise InvariantViolation(f"a page's row lengths do not add up to its {len(body)} bytes")
-    return lengths, hashes_at, rows_at
-
-
-def _decode_page(body: bytes, expected: int) -> _Page:
-    lengths, hashes_at, at = _layout(body, expected)
-    hashes = [body[i : i + HASH_BYTES] for i in range(hashes_at, at, HASH_BYTES)]
-    rows = []
-    for length in lengths:
-        rows.append(body[at : at + length])
-        at += length
-    return _Page(rows, hashes)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -231,10 +147,7 @@ class TableReader:
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
         number, slot = divmod(row_id, WIDTH)
-        body = _open_value(self._reader, _page_key(table, number))
-        lengths, _, at = _layout(body, min(WIDTH, length - number * WIDTH))
-        at += sum(lengths[:slot])
-        return body[at : at + lengths[slot]]
+        return row_of(open_value(self._reader, page_key(table, number)), slot, self._rows_in(table, number))
 
     def scan(self, table: Table, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Rows from `start` (inclusive) to `stop` (exclusive; None, or more than the length: to the end) in order."""
@@ -247,7 +160,7 @@ class TableReader:
     def _scan(self, table: Table, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
         while start < stop:
             number, slot = divmod(start, WIDTH)
-            rows = self._rows(table, number)
+            rows = self._page_rows(table, number)
             end = min(stop - number * WIDTH, len(rows))
             for at in range(slot, end):
                 yield number * WIDTH + at, rows[at]
@@ -267,13 +180,16 @@ class TableReader:
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
         number, slot = divmod(row_id, WIDTH)
-        page = _decode_page(_open_value(self._reader, _page_key(table, number)), min(WIDTH, length - number * WIDTH))
-        path = [inner_step(b"".join(page.hashes).ljust(_NODE_BYTES, b"\x00"), slot)]
+        body = open_value(self._reader, page_key(table, number))
+        count = self._rows_in(table, number)
+        value = row_of(body, slot, count)
+        _, hashes_at, rows_at = layout(body, count)
+        path = [inner_step(body[hashes_at:rows_at].ljust(NODE_BYTES, b"\x00"), slot)]
         index = number
         for level in range(1, depth(length)):
             index, slot = divmod(index, WIDTH)
-            path.append(inner_step(_read_node(self._reader, table, level, index), slot))
-        proof = Proof(row_key(table, row_id), page.rows[row_id % WIDTH], (*path, *self._state_steps(table)))
+            path.append(inner_step(read_node(self._reader, table, level, index), slot))
+        proof = Proof(row_key(table, row_id), value, (*path, *self._state_steps(table)))
         if proof.root() != self.root():
             raise InvariantViolation(
                 f"the stored path of {table.name.lower()} {row_id} does not lead to the state root"
@@ -284,9 +200,12 @@ class TableReader:
         upper, lower = divmod(int(table), WIDTH)
         return inner_step(_lower_node(self._roots, upper), lower), inner_step(_upper_node(self._roots), upper)
 
-    def _rows(self, table: Table, number: int) -> list[bytes]:
-        expected = min(WIDTH, self._lengths[table] - number * WIDTH)
-        return _decode_page(_open_value(self._reader, _page_key(table, number)), expected).rows
+    def _page_rows(self, table: Table, number: int) -> list[bytes]:
+        return rows_of(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
+
+    def _rows_in(self, table: Table, number: int) -> int:
+        """How many rows page `number` has."""
+        return min(WIDTH, self._lengths[table] - number * WIDTH)
 
 
 def _read_heads(reader: Reader) -> tuple[list[int], list[bytes]]:
@@ -295,19 +214,12 @@ def _read_heads(reader: Reader) -> tuple[list[int], list[bytes]]:
     roots = [EMPTY_CHILD] * (TABLES + 1)
     if reader.get(LENGTHS) is None:
         return lengths, roots
-    body = _open_value(reader, LENGTHS)
+    body = open_value(reader, LENGTHS)
     if len(body) % _HEAD.size or len(body) > TABLES * _HEAD.size:
         raise InvariantViolation(f"{len(body)} bytes of table lengths: more tables than this version knows")
     for tag, (length, root) in enumerate(_HEAD.iter_unpack(body), start=1):
         lengths[tag], roots[tag] = length, root
     return lengths, roots
-
-
-def _read_node(reader: Reader, table: int, level: int, index: int) -> bytes:
-    body = _open_value(reader, _node_key(table, level, index))
-    if len(body) != _NODE_BYTES:
-        raise InvariantViolation(f"a node of {len(body)} bytes where {_NODE_BYTES} are due")
-    return body
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------
@@ -324,7 +236,7 @@ class Tables(TableReader):
         super().__init__(overlay)
         self._overlay = overlay
         self._flushed = list(self._lengths)
-        self._dirty: list[dict[int, _Page]] = [{} for _ in range(TABLES + 1)]
+        self._dirty: list[dict[int, Fresh | Patched]] = [{} for _ in range(TABLES + 1)]
         if self._lengths[Table.META] == 0:
             self._append(Table.META, self._lengths_row())
 
@@ -333,10 +245,10 @@ class Tables(TableReader):
         page = self._dirty[table].get(row_id >> 4)
         if page is None:
             return super().get(table, row_id)
-        slot = row_id & 15
-        if slot >= len(page.rows):
+        row = page.row(row_id & 15)
+        if row is None:
             raise MissingRow(table, row_id, self._lengths[table])
-        return page.rows[slot]
+        return row
 
     def append(self, table: Table, value: bytes) -> int:
         """Add a row (1 to 1 MiB); returns its id."""
@@ -349,16 +261,13 @@ class Tables(TableReader):
             _check_value(value)
         first = self._lengths[table]
         taken = 0
-        if first & 15 and values:
-            page = self._page(table, first >> 4)
+        if first & 15:
             taken = min(WIDTH - (first & 15), len(values))
-            page.rows.extend(values[:taken])
-            page.hashes.extend([b""] * taken)
-        dirty = self._dirty[table]
+            self._last_page(table).rows.extend(values[:taken])
+        pages = self._dirty[table]
         number = (first + taken) >> 4
         for at in range(taken, len(values), WIDTH):
-            rows = list(values[at : at + WIDTH])
-            dirty[number] = _Page(rows, [b""] * len(rows))
+            pages[number] = Fresh(list(values[at : at + WIDTH]))
             number += 1
         self._lengths[table] = first + len(values)
         return range(first, first + len(values))
@@ -381,7 +290,7 @@ class Tables(TableReader):
                 changed = True
         if changed:
             heads = zip(self._lengths[1:], self._roots[1:], strict=True)
-            self._overlay.put(LENGTHS, _seal(LENGTHS, b"".join(_HEAD.pack(length, root) for length, root in heads)))
+            self._overlay.put(LENGTHS, seal(LENGTHS, b"".join(_HEAD.pack(length, root) for length, root in heads)))
             self._flushed = list(self._lengths)
         return state_root(self._roots)
 
@@ -397,13 +306,10 @@ class Tables(TableReader):
 
     def _append(self, table: Table, value: bytes) -> int:
         row_id = self._lengths[table]
-        number = row_id >> 4
         if row_id & 15:
-            page = self._page(table, number)
-            page.rows.append(value)
-            page.hashes.append(b"")
+            self._last_page(table).rows.append(value)
         else:
-            self._dirty[table][number] = _Page([value], [b""])
+            self._dirty[table][row_id >> 4] = Fresh([value])
         self._lengths[table] = row_id + 1
         return row_id
 
@@ -411,23 +317,33 @@ class Tables(TableReader):
         length = self._lengths[table]
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
-        page = self._page(table, row_id >> 4)
-        slot = row_id & 15
-        page.rows[slot] = value
-        page.hashes[slot] = b""
-
-    def _page(self, table: Table, number: int) -> _Page:
-        """The decoded page, from now on a changed one."""
+        number = row_id >> 4
         pages = self._dirty[table]
         page = pages.get(number)
         if page is None:
-            expected = min(WIDTH, self._lengths[table] - number * WIDTH)
-            page = pages[number] = _decode_page(_open_value(self._reader, _page_key(table, number)), expected)
+            page = pages[number] = self._load(table, number)
+        page.put(row_id & 15, value)
+
+    def _load(self, table: Table, number: int) -> Patched:
+        body = open_value(self._reader, page_key(table, number))
+        count = self._rows_in(table, number)
+        layout(body, count)
+        return Patched(body, count)
+
+    def _last_page(self, table: Table) -> Fresh:
+        """The last page, partly full, ready to be appended to."""
+        pages = self._dirty[table]
+        number = self._lengths[table] >> 4
+        page = pages.get(number)
+        if not isinstance(page, Fresh):
+            page = pages[number] = Fresh((page or self._load(table, number)).all_rows())
         return page
 
-    def _rows(self, table: Table, number: int) -> list[bytes]:
+    def _page_rows(self, table: Table, number: int) -> list[bytes]:
         page = self._dirty[table].get(number)
-        return list(page.rows) if page is not None else super()._rows(table, number)
+        if page is None:
+            return super()._page_rows(table, number)
+        return list(page.rows) if isinstance(page, Fresh) else page.all_rows()
 
     def _lengths_row(self) -> bytes:
         return encode(self._lengths[1:])
@@ -437,9 +353,9 @@ class Tables(TableReader):
         put = self._overlay.put
         changed: dict[int, bytes] = {}
         for number, page in self._dirty[tag].items():
-            changed[number] = page.hash(tag, number)
-            key = _page_key(tag, number)
-            put(key, _seal(key, page.encode()))
+            key = page_key(tag, number)
+            body, changed[number] = page.flush(tag, number)
+            put(key, seal(key, body))
         self._dirty[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
@@ -461,9 +377,9 @@ class Tables(TableReader):
             node = nodes.get(index)
             if node is None:
                 if index < old_nodes:
-                    node = bytearray(_read_node(self._reader, tag, level, index))
+                    node = bytearray(read_node(self._reader, tag, level, index))
                 else:
-                    node = bytearray(_NODE_BYTES)
+                    node = bytearray(NODE_BYTES)
                     if index == 0 and grown_from is not None:
                         node[:HASH_BYTES] = grown_from
                 nodes[index] = node
@@ -473,8 +389,8 @@ class Tables(TableReader):
         for index, node in nodes.items():
             body = bytes(node)
             changed[index] = sha256(INNER_PREFIX + body).digest()
-            key = _node_key(tag, level, index)
-            put(key, _seal(key, body))
+            key = node_key(tag, level, index)
+            put(key, seal(key, body))
         return changed
 
 

@@ -1,0 +1,180 @@
+"""How the tables lie in the store: pages of 16 rows with their leaf hashes, inner nodes, checksums (LEDGER §1).
+
+Private to `ledger.tables`. Rules of this file
+- Every value ends with a CRC-32 that starts from its key: a damaged or misplaced value is an `InvariantViolation` that
+  says what to do, never a row. What passes the checksum is still measured against the count of rows that is due.
+- A put copies the 15 other rows and leaf hashes as they are: random puts are what a collection's failures cost.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from hashlib import sha256
+from zlib import crc32
+
+from .errors import InvariantViolation
+from .proofs import HASH_BYTES, INNER_PREFIX, varint
+from .store import NODES, ROWS, Reader
+
+WIDTH = 16
+NODE_BYTES = WIDTH * HASH_BYTES
+TAGS = tuple(bytes((tag,)) for tag in range(256))
+"""The byte of each table tag."""
+
+
+def page_key(table: int, number: int) -> bytes:
+    return ROWS + TAGS[table] + number.to_bytes(8, "big")
+
+
+def node_key(table: int, level: int, index: int) -> bytes:
+    return NODES + TAGS[table] + bytes((level,)) + index.to_bytes(8, "big")
+
+
+_CRC = struct.Struct(">I")
+_SHORT = tuple(struct.Struct(f">{count}H") for count in range(WIDTH + 1))
+_LONG = tuple(struct.Struct(f">{count}I") for count in range(WIDTH + 1))
+_LONG_FLAG = 0x80
+
+
+def seal(key: bytes, body: bytes) -> bytes:
+    return body + _CRC.pack(crc32(body, crc32(key)))
+
+
+def open_value(reader: Reader, key: bytes) -> bytes:
+    """The body of a sealed value that must be there."""
+    raw = reader.get(key)
+    if raw is None:
+        raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`, or restore a snapshot")
+    body = raw[:-4]
+    if len(raw) < 5 or crc32(body, crc32(key)) != int.from_bytes(raw[-4:], "big"):
+        raise InvariantViolation(
+            f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`, or restore a snapshot"
+        )
+    return body
+
+
+class Fresh:
+    """A changed page whose rows are all at hand: a new page, or the last one after an append. All leaves are hashed."""
+
+    __slots__ = ("rows",)
+
+    def __init__(self, rows: list[bytes]) -> None:
+        self.rows = rows
+
+    def row(self, slot: int) -> bytes | None:
+        return self.rows[slot] if slot < len(self.rows) else None
+
+    def put(self, slot: int, value: bytes) -> None:
+        self.rows[slot] = value
+
+    def flush(self, table: int, number: int) -> tuple[bytes, bytes]:
+        """The encoded page, and the hash of its node."""
+        leaf = _leaf_hasher(table, number)
+        hashes = b"".join([leaf(slot, row) for slot, row in enumerate(self.rows)])
+        return _page_head([*map(len, self.rows)]) + hashes + b"".join(self.rows), _page_hash(hashes)
+
+
+class Patched:
+    """A changed page as it was stored, and the rows put since: the other leaves and rows are copied, never decoded."""
+
+    __slots__ = ("body", "count", "puts")
+
+    def __init__(self, body: bytes, count: int) -> None:
+        self.body = body
+        self.count = count
+        self.puts: dict[int, bytes] = {}
+
+    def row(self, slot: int) -> bytes | None:
+        if slot in self.puts:
+            return self.puts[slot]
+        return row_of(self.body, slot, self.count) if slot < self.count else None
+
+    def put(self, slot: int, value: bytes) -> None:
+        self.puts[slot] = value
+
+    def all_rows(self) -> list[bytes]:
+        rows = rows_of(self.body, self.count)
+        for slot, value in self.puts.items():
+            rows[slot] = value
+        return rows
+
+    def flush(self, table: int, number: int) -> tuple[bytes, bytes]:
+        """The encoded page, and the hash of its node."""
+        body = self.body
+        old_lengths, hashes_at, rows_at = layout(body, self.count)
+        lengths = list(old_lengths)
+        leaf = _leaf_hasher(table, number)
+        hashes = bytearray(body[hashes_at:rows_at])
+        pieces: list[bytes] = []
+        at = rows_at
+        for slot in sorted(self.puts):
+            row = self.puts[slot]
+            start = rows_at + sum(old_lengths[:slot])
+            pieces += (body[at:start], row)
+            at = start + old_lengths[slot]
+            lengths[slot] = len(row)
+            hashes[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = leaf(slot, row)
+        return b"".join((_page_head(lengths), hashes, *pieces, body[at:])), _page_hash(hashes)
+
+
+def _leaf_hasher(table: int, number: int) -> Callable[[int, bytes], bytes]:
+    """The leaf hash of a page's row, by slot: the 16 keys share 8 bytes, the last is the low byte of the id."""
+    head = b"\x00\x09" + TAGS[table] + (number >> 4).to_bytes(7, "big")
+    low = (number & 15) << 4
+
+    def leaf(slot: int, row: bytes) -> bytes:
+        size = len(row)
+        tail = bytes((low + slot, size)) if size < 0x80 else bytes((low + slot,)) + varint(size)
+        return sha256(head + tail + row).digest()
+
+    return leaf
+
+
+def _page_hash(hashes: bytes | bytearray) -> bytes:
+    """The hash of the node over a page's leaf hashes; missing rows are empty children."""
+    return sha256(INNER_PREFIX + hashes.ljust(NODE_BYTES, b"\x00")).digest()
+
+
+def _page_head(lengths: list[int]) -> bytes:
+    """A page is count and width (1) ‖ row lengths (2 or 4 bytes each) ‖ leaf hashes (32 each) ‖ rows."""
+    count = len(lengths)
+    if max(lengths) <= 0xFFFF:
+        return bytes((count,)) + _SHORT[count].pack(*lengths)
+    return bytes((count | _LONG_FLAG,)) + _LONG[count].pack(*lengths)
+
+
+def layout(body: bytes, expected: int) -> tuple[tuple[int, ...], int, int]:
+    """Row lengths, and where the hashes and the rows begin. `expected` is the count that the table's length demands."""
+    count = body[0] & ~_LONG_FLAG
+    layouts, width = (_LONG, 4) if body[0] & _LONG_FLAG else (_SHORT, 2)
+    hashes_at = 1 + width * count
+    rows_at = hashes_at + HASH_BYTES * count
+    if count != expected or len(body) < rows_at:
+        raise InvariantViolation(f"a page of {count} rows in {len(body)} bytes where {expected} rows are due")
+    lengths: tuple[int, ...] = layouts[count].unpack_from(body, 1)
+    if rows_at + sum(lengths) != len(body):
+        raise InvariantViolation(f"a page's row lengths do not add up to its {len(body)} bytes")
+    return lengths, hashes_at, rows_at
+
+
+def row_of(body: bytes, slot: int, expected: int) -> bytes:
+    lengths, _, at = layout(body, expected)
+    at += sum(lengths[:slot])
+    return body[at : at + lengths[slot]]
+
+
+def rows_of(body: bytes, expected: int) -> list[bytes]:
+    lengths, _, at = layout(body, expected)
+    rows = []
+    for length in lengths:
+        rows.append(body[at : at + length])
+        at += length
+    return rows
+
+
+def read_node(reader: Reader, table: int, level: int, index: int) -> bytes:
+    body = open_value(reader, node_key(table, level, index))
+    if len(body) != NODE_BYTES:
+        raise InvariantViolation(f"a node of {len(body)} bytes where {NODE_BYTES} are due")
+    return body
