@@ -1,0 +1,51 @@
+# Two commands matter: `make demo` runs the main job, `make test` the tests. Both set up their own .venv first.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_DIR ?= build/demo
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-sabotage test lint sim e2e interop clean
+
+help: ## what can be made
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
+
+setup: $(STAMP) ## the virtual environment, from the pinned constraints
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Huzhu needs Python 3.11 or newer; name one with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed; on Debian: apt install python3-venv" >&2; exit 1; }
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## five processes settle Xiang Hu Bao's half-months, then the slow oracle recomputes every figure
+	$(BIN)/huzhu demo --dir $(DEMO_DIR) $(DEMO_ARGS)
+	$(BIN)/python -m tests.reference.audit $(DEMO_DIR)
+
+demo-sabotage: $(STAMP) ## alter one byte of a block, one bill, one account: the audit must fail each time
+	$(BIN)/python -m tests.reference.sabotage $(DEMO_DIR)
+
+test: $(STAMP) ## unit and property tests
+	$(BIN)/python -m pytest -n auto tests
+
+lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+sim: $(STAMP) ## seeded simulation of whole networks
+	$(BIN)/python -m pytest -n auto tests/simulator
+
+e2e: $(STAMP) ## real processes: a short demo, kill -9, rubbish input
+	$(BIN)/python -m pytest tests/e2e -m e2e -x
+
+interop: $(STAMP) ## public verifiers and tools against our formats
+	@echo "nothing yet: ICS-23 proofs against @confio/ics23, promtool and strace come with their issues"
+
+clean: ## everything that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
