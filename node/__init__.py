@@ -1,0 +1,1 @@
+"""The process: storage, mempool, verifier pool, executor, sync, HTTP API, metrics (NODE §2)."""
