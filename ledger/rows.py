@@ -24,14 +24,16 @@ class Row(Wire, frozen=True):
 
 
 class Clock(Row, frozen=True):
-    """Row 1 of ``meta``: the stepped clock's offset and the block-wide counters. (Row 0 binds the tables' lengths.)"""
+    """Row 1 of ``meta`` (row 0 binds the tables' lengths): the offset of ledger time, 0 in production.
+
+    The ledger time itself is not a row: it would change the root at every block, and blocks would stay due for ever.
+    """
 
     table: ClassVar[Table] = Table.META
     offset_ms: int
+    """Ledger time = consensus time + this, from the next block on."""
     clock_key: bytes
     """The key that may advance the clock; empty in production."""
-    ledger_time_ms: int
-    """Ledger time of the newest block; never goes back."""
 
 
 class Plan(Row, frozen=True):
@@ -95,6 +97,11 @@ class Validator(Row, frozen=True):
     active: bool
     fails: int
     skipped_until: int
+    """Not eligible as proposer below this height (at most f seats at a time)."""
+    changed_height: int
+    """The block that set ``skipped_until``; 0: none."""
+    previous_skipped_until: int
+    """``skipped_until`` before that block, so that eligible(h - 1) can be told from the rows after h - 1."""
 
 
 class Member(Row, frozen=True):
@@ -195,6 +202,8 @@ class Claim(Row, frozen=True):
     """Open draw that will name the investigator or reviewer, or ``NONE``."""
     investigator: int
     reviewer: int
+    passed_over: tuple[int, ...]
+    """Firms that were drawn and let their time run out."""
     report: bytes
     hospital: int
     diagnosis: bytes

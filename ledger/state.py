@@ -4,7 +4,8 @@ Indexes (names in ``Index``) are derived from rows, written in the same batch, n
 peer; ``node`` rebuilds them from rows when it must. A rule reads an index only to find a row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -12,6 +13,7 @@ from typing import TypeVar
 from .codec import decode_own, encode
 from .errors import TransactionRejected
 from .rows import Row
+from .staging import RowReader, RowWriter, StagedTables
 from .store import Overlay, Reader, index_key, prefix_stop
 from .tables import TableReader, Tables
 
@@ -82,9 +84,9 @@ class BlockContext:
 class StateReader:
     """Typed rows over any reader: a store, a snapshot, an overlay."""
 
-    def __init__(self, reader: Reader, tables: TableReader | None = None) -> None:
+    def __init__(self, reader: Reader, tables: RowReader | None = None) -> None:
         self.reader = reader
-        self.tables = tables if tables is not None else TableReader(reader)
+        self.tables: RowReader = tables if tables is not None else TableReader(reader)
 
     def find(self, kind: type[R], row_id: int) -> R | None:
         """The row, or ``None`` when the table is not that long."""
@@ -131,17 +133,46 @@ class StateReader:
 
 
 class State(StateReader):
-    """The writable state of the block being executed. One owner: ``apply_block``."""
+    """The writable state of the block being executed. One owner: ``apply_block``.
+
+    Rules write as they go, also before their last check: inside ``attempt`` a refusal takes everything back.
+    """
 
     def __init__(self, overlay: Overlay, block: BlockContext) -> None:
         self.overlay = overlay
-        self.writable = Tables(overlay)
+        self.base = Tables(overlay)
+        """The block's tables; rules write through ``append``, ``append_many`` and ``put`` only."""
+        self.writable: RowWriter = self.base
         self.block = block
-        super().__init__(overlay, self.writable)
+        super().__init__(overlay, self.base)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """All changes of the ``with`` block, or none of them when it raises. Not nested."""
+        outer, staged, overlay = self.overlay, StagedTables(self.base), Overlay(self.overlay)
+        self._use(overlay, staged)
+        try:
+            yield
+        except BaseException:
+            self._use(outer, self.base)
+            raise
+        self._use(outer, self.base)
+        staged.flush()
+        outer.apply(overlay.batch())
+
+    def _use(self, overlay: Overlay, tables: RowWriter) -> None:
+        self.overlay = self.reader = overlay
+        self.writable = self.tables = tables
 
     def append(self, row: Row) -> int:
         """Append the row to its table; returns its id."""
         return self.writable.append(row.table, encode(row))
+
+    def append_many(self, rows: Sequence[R]) -> range:
+        """Append rows of one kind in order; returns their ids."""
+        if not rows:
+            return range(0)
+        return self.writable.append_many(rows[0].table, [encode(row) for row in rows])
 
     def put(self, row_id: int, row: Row) -> None:
         """Replace the row ``row_id`` of its table."""
@@ -154,5 +185,3 @@ class State(StateReader):
     def index_delete(self, name: Index, key: bytes) -> None:
         """Remove an index entry; absent is fine."""
         self.overlay.delete(index_key(name.value, key))
-
-
