@@ -1,7 +1,7 @@
 """``python -m tests.reference.audit DIR``: recomputes everything the demo reports, from the exported blocks alone.
 
-Reads ``genesis.toml``, ``blocks.msgpack``, ``report.json``, ``bills.json`` and ``accounts.json`` of DIR, walks the blocks
-with the slow oracle (``mutual_aid``), and adds to the report:
+Reads ``genesis.toml``, ``blocks.msgpack``, ``report.json``, ``bills.json`` and ``accounts.json`` of DIR, walks the
+blocks with the slow oracle (``mutual_aid``), and adds to the report:
 
 * ``share_error_max``: the greatest difference in fen between a reported share and the recomputed one; 0 is demanded.
 * ``bills_checked``, ``bills_equal``: sampled members, and how many of their bills equal the oracle's to the fen.

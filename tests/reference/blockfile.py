@@ -131,13 +131,11 @@ def walk(path: Path, genesis: Genesis) -> Iterator[Block]:
     """Every block of the export from height 1, checked. Raises ``AuditError`` at the first thing that is wrong."""
     previous_hash: bytes | None = None
     previous_receipts: bytes | None = None
-    height = 0
-    for record in _records(path):
+    for height, record in enumerate(_records(path), start=1):
         if not isinstance(record, list) or len(record) != 4:
-            raise AuditError(f"after height {height}: not a block record")
+            raise AuditError(f"height {height}: not a block record")
         header_raw, body_raw, certificate_raw, receipts = record
-        header = _unpack(header_raw, f"header after {height}")
-        height += 1
+        header = _unpack(header_raw, f"header {height}")
         _same("height", header[2], height)
         if previous_hash is not None:
             _same(f"header {height}: parent", header[4], previous_hash)
