@@ -34,6 +34,7 @@ class FirstRecord(Wire, frozen=True, tag=1):
 class BodyRecord(Wire, frozen=True, tag=2):
     """A body we proposed or prepared: pinned, and served from here, until its height is decided."""
 
+    epoch: int
     height: int
     hash: bytes
     block: CompactBlock
