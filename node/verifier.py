@@ -1,0 +1,292 @@
+"""The pool of verifier processes: signatures in, booleans out, without holding up the event loop (DESIGN §6).
+
+Beside a busy event loop a verifying *thread* waits 5 ms for the interpreter lock after each signature; a *process* that
+is fed batches of fixed-size records through a pipe runs at 0.98 of a tight loop. So: processes.
+
+Rules of this file
+
+* A record is 128 bytes: public key, digest, signature. At most ``BATCH_RECORDS_MAX`` go into one batch and at most
+  ``BATCHES_IN_FLIGHT`` batches to one worker: enough to keep it busy, little enough to lose when it dies.
+* Back-pressure: at most ``RECORDS_QUEUED_MAX`` records of a class wait; whoever brings more waits in turn.
+* Urgent records (a proposed block's transactions) go before others; none waits for more than what is in flight.
+* A worker that dies or hangs is replaced and its unanswered batches are given out again. Workers that die again and
+  again without finishing a batch are an OperatorError: something is wrong with the installation.
+* With ``workers = 0`` the same records are verified in this process, in slices (tests, tools).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ledger.errors import InvariantViolation, OperatorError
+
+from . import verify_worker
+from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES, RESULT_BYTES
+
+BATCHES_IN_FLIGHT: Final = 2
+RECORDS_QUEUED_MAX: Final = 16_384
+FAILED_STARTS_MAX: Final = 5
+"""A worker that dies so often in a row without answering a batch is given up."""
+ANSWER_TIMEOUT_S: Final = 30.0
+"""A batch takes 8 ms; a worker that owes an answer for so long is stopped or stuck, and is replaced."""
+
+
+def record(public: bytes, digest: bytes, signature: bytes) -> bytes:
+    """The 128 bytes of one signature to check: public key (32), signed digest (32), signature (64)."""
+    joined = public + digest + signature
+    if len(public) != 32 or len(digest) != 32 or len(joined) != RECORD_BYTES:
+        raise InvariantViolation("a verifier record has a key of 32, a digest of 32 and a signature of 64 bytes")
+    return joined
+
+
+@dataclass(slots=True)
+class VerifierStats:
+    """Counters since the start, read by the metrics."""
+
+    records: int = 0
+    batches: int = 0
+    invalid: int = 0
+    restarts: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One caller's records and what is known of them."""
+
+    records: Sequence[bytes]
+    done: asyncio.Future[list[bool]]
+    results: list[bool]
+    open: int
+
+    def settle(self, at: int, valid: bool) -> None:
+        """Note one result; the last one completes the job."""
+        self.results[at] = valid
+        self.open -= 1
+        if self.open == 0 and not self.done.done():
+            self.done.set_result(self.results)
+
+
+_Part = tuple[_Job, int]
+"""A record in a queue: its job and its position there."""
+_NextBatch = Callable[[deque[list[_Part]]], Awaitable[bytes]]
+_Answered = Callable[[list[_Part], int], None]
+
+
+class Verifier:
+    """The pool. ``run()`` belongs to the node's TaskGroup; ``verify`` waits until that has begun."""
+
+    def __init__(
+        self,
+        workers: int,
+        *,
+        on_restart: Callable[[str], None] = lambda reason: None,
+        python: str = sys.executable,
+        answer_timeout_s: float = ANSWER_TIMEOUT_S,
+    ) -> None:
+        """``on_restart`` is told why a worker had to be replaced."""
+        self._count = workers
+        self._on_restart = on_restart
+        self._python = python
+        self._answer_timeout_s = answer_timeout_s
+        self._urgent: deque[_Part] = deque()
+        self._ordinary: deque[_Part] = deque()
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self._pids: dict[int, int] = {}
+        self.stats = VerifierStats()
+
+    @property
+    def queued(self) -> int:
+        """Records that wait to be sent to a worker."""
+        return len(self._urgent) + len(self._ordinary)
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers that run now."""
+        return list(self._pids.values())
+
+    async def verify(self, records: Sequence[bytes], *, urgent: bool = False) -> list[bool]:
+        """Whether the signature of each record (128 bytes) is valid, in order. Waits while the queue is full.
+
+        Raises ``asyncio.CancelledError`` when the pool is shut down meanwhile.
+        """
+        if any(len(item) != RECORD_BYTES for item in records):
+            raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
+        if not records:
+            return []
+        if self._count == 0:
+            return await self._verify_here(records)
+        job = _Job(records, asyncio.get_running_loop().create_future(), [False] * len(records), len(records))
+        queue = self._urgent if urgent else self._ordinary
+        for start in range(0, len(records), BATCH_RECORDS_MAX):
+            part = range(start, min(start + BATCH_RECORDS_MAX, len(records)))
+            async with self._changed:
+                await self._changed.wait_for(lambda: self._closed or len(queue) < RECORDS_QUEUED_MAX)
+                if self._closed:
+                    raise asyncio.CancelledError("the verifier has been shut down")
+                queue.extend((job, at) for at in part)
+                self._changed.notify_all()
+        return await job.done
+
+    async def _verify_here(self, records: Sequence[bytes]) -> list[bool]:
+        results: list[bool] = []
+        for start in range(0, len(records), BATCH_RECORDS_MAX):
+            if start:
+                await asyncio.sleep(0)
+            results.extend(verify_worker.verifies(item) for item in records[start : start + BATCH_RECORDS_MAX])
+            self.stats.batches += 1
+        self.stats.records += len(results)
+        self.stats.invalid += results.count(False)
+        return results
+
+    async def run(self) -> None:
+        """Keep the workers running until cancelled. Raises ``OperatorError`` VERIFIER_FAILED when they cannot run."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(self._count):
+                    group.create_task(self._keep_worker(number), name=f"verifier-{number}")
+        except* OperatorError as errors:
+            raise errors.exceptions[0] from None
+        finally:
+            await self._shut()
+
+    async def _shut(self) -> None:
+        async with self._changed:
+            self._closed = True
+            for queue in (self._urgent, self._ordinary):
+                for job, _ in queue:
+                    job.done.cancel()
+                queue.clear()
+            self._changed.notify_all()
+
+    async def _keep_worker(self, number: int) -> None:
+        """Start the worker ``number``, and another one whenever it fails."""
+        failures = 0
+        while True:
+            worker = _Worker(self._answer_timeout_s)
+            reason = ""
+            try:
+                process = await worker.start(self._python)
+                self._pids[number] = process.pid
+                await worker.serve(self._next_batch, self._answered)
+            except* (OSError, EOFError, TimeoutError) as errors:
+                reason = repr(_first(errors))
+            finally:
+                self._pids.pop(number, None)
+                await worker.end()
+                await self._give_back(worker.in_flight)
+            failures = 0 if worker.answers else failures + 1
+            self.stats.restarts += 1
+            self._on_restart(reason)
+            if failures >= FAILED_STARTS_MAX:
+                raise OperatorError(
+                    "VERIFIER_FAILED",
+                    f"the signature verifier process ended {failures} times without finishing a batch",
+                    reason,
+                    "check the installation with `huzhu doctor`, and the machine's memory",
+                    exit_code=1,
+                )
+
+    async def _next_batch(self, in_flight: deque[list[_Part]]) -> bytes:
+        """Wait for work and move up to a batch of it into flight; returns the bytes for the worker."""
+        async with self._changed:
+            while True:
+                await self._changed.wait_for(lambda: self.queued > 0)
+                parts: list[_Part] = []
+                for queue in (self._urgent, self._ordinary):
+                    while queue and len(parts) < BATCH_RECORDS_MAX:
+                        part = queue.popleft()
+                        if not part[0].done.done():  # else its caller was cancelled
+                            parts.append(part)
+                self._changed.notify_all()
+                if parts:
+                    in_flight.append(parts)
+                    return bytes((len(parts),)) + b"".join(job.records[at] for job, at in parts)
+
+    def _answered(self, parts: list[_Part], bits: int) -> None:
+        for number, (job, at) in enumerate(parts):
+            job.settle(at, bool(bits >> number & 1))
+        self.stats.batches += 1
+        self.stats.records += len(parts)
+        self.stats.invalid += len(parts) - bits.bit_count()
+
+    async def _give_back(self, in_flight: deque[list[_Part]]) -> None:
+        async with self._changed:
+            while in_flight:
+                self._urgent.extendleft(reversed(in_flight.pop()))
+            self._changed.notify_all()
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    first = errors.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+class _Worker:
+    """One process, from its start to its end. The batches it owes answers for are in ``in_flight``, oldest first."""
+
+    def __init__(self, answer_timeout_s: float) -> None:
+        self.in_flight: deque[list[_Part]] = deque()
+        self.answers = 0
+        self._answer_timeout_s = answer_timeout_s
+        self._process: asyncio.subprocess.Process | None = None
+        self._room = asyncio.Semaphore(BATCHES_IN_FLIGHT)
+        self._answer_by = asyncio.timeout(None)
+
+    async def start(self, python: str) -> asyncio.subprocess.Process:
+        self._process = await asyncio.create_subprocess_exec(
+            python,
+            "-I",
+            str(Path(verify_worker.__file__)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return self._process
+
+    async def serve(self, next_batch: _NextBatch, answered: _Answered) -> None:
+        """Feed the process until it fails: raises a group of OSError, EOFError or TimeoutError."""
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise InvariantViolation("a verifier worker serves after it was started, with both pipes")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._receive(self._process.stdout, answered))  # first: it sets the deadline's clock up
+            group.create_task(self._send(self._process.stdin, next_batch))
+
+    async def _send(self, stdin: asyncio.StreamWriter, next_batch: _NextBatch) -> None:
+        while True:
+            await self._room.acquire()
+            payload = await next_batch(self.in_flight)
+            if len(self.in_flight) == 1:
+                self._answer_by.reschedule(self._deadline())
+            stdin.write(payload)
+            await stdin.drain()
+
+    async def _receive(self, stdout: asyncio.StreamReader, answered: _Answered) -> None:
+        """Reads also while nothing is owed, so that the end of an idle process is noticed at once."""
+        while True:
+            async with asyncio.timeout_at(self._deadline() if self.in_flight else None) as self._answer_by:
+                bits = int.from_bytes(await stdout.readexactly(RESULT_BYTES), "little")
+            answered(self.in_flight.popleft(), bits)
+            self.answers += 1
+            self._room.release()
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self._answer_timeout_s
+
+    async def end(self) -> None:
+        """Kill the process, if it still runs, and take its exit status."""
+        process = self._process
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
+                process.kill()
+        await process.wait()

@@ -1,0 +1,53 @@
+"""A verifier process: reads batches of signatures from stdin, writes bitmaps to stdout (DESIGN §6).
+
+It is started by path with ``python -I``, imports nothing but libsodium's binding (so it starts fast and stays small),
+and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however that dies.
+
+    batch   count (1 byte, 1 to 64) ‖ count × (public key 32 ‖ digest 32 ‖ signature 64)
+    result  bitmap (8 bytes, little-endian); bit i says whether record i verifies
+"""
+
+import signal
+import sys
+from typing import BinaryIO
+
+from nacl.bindings import crypto_sign_open
+from nacl.exceptions import BadSignatureError
+
+RECORD_BYTES = 128
+BATCH_RECORDS_MAX = 64
+RESULT_BYTES = 8
+
+
+def verifies(record: bytes) -> bool:
+    """Whether the signature of one record is valid: the same rule as ``ledger.signing.verify``."""
+    try:
+        crypto_sign_open(record[64:] + record[32:64], record[:32])
+    except BadSignatureError:
+        return False
+    return True
+
+
+def bitmap(batch: bytes) -> int:
+    """The results of a batch of records, record 0 in the lowest bit."""
+    bits = 0
+    for number, at in enumerate(range(0, len(batch), RECORD_BYTES)):
+        if verifies(batch[at : at + RECORD_BYTES]):
+            bits |= 1 << number
+    return bits
+
+
+def serve(source: BinaryIO, sink: BinaryIO) -> None:
+    """Answer batch after batch until the source ends."""
+    while head := source.read(1):
+        size = head[0] * RECORD_BYTES
+        batch = source.read(size)
+        if len(batch) != size:  # the node died in the middle of a write
+            return
+        sink.write(bitmap(batch).to_bytes(RESULT_BYTES, "little"))
+        sink.flush()
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node decides when we end
+    serve(sys.stdin.buffer, sys.stdout.buffer)

@@ -1,0 +1,207 @@
+"""The verifier pool: the same verdicts as the ledger's rule, whatever happens to its processes."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.errors import InvariantViolation, OperatorError
+from ledger.signing import public_key, sign, verify
+from node import verifier as module
+from node import verify_worker
+from node.verifier import Verifier, record
+from node.verify_worker import BATCH_RECORDS_MAX
+
+SEED = bytes(range(32))
+PUBLIC = public_key(SEED)
+
+
+def _record(number: int, *, valid: bool = True) -> bytes:
+    digest = number.to_bytes(32, "big")
+    signature = sign(SEED, digest if valid else b"\xff" * 32)
+    return record(PUBLIC, digest, signature)
+
+
+@asynccontextmanager
+async def running(pool: Verifier) -> AsyncIterator[Verifier]:
+    """The pool with its ``run`` task, ended and awaited on exit."""
+    task = asyncio.create_task(pool.run())
+    try:
+        yield pool
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def within(seconds: float, awaitable: Coroutine[Any, Any, Any]) -> Any:
+    async with asyncio.timeout(seconds):
+        return await awaitable
+
+
+async def _worker_pid(pool: Verifier) -> int:
+    async with asyncio.timeout(20):
+        await pool.verify([_record(0)])
+    return pool.pids[0]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("count", [0, 1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX + 1, 300])
+async def test_every_record_gets_its_own_verdict_in_order(workers: int, count: int) -> None:
+    expected = [number % 3 != 0 for number in range(count)]
+    async with running(Verifier(workers)) as pool:
+        records = [_record(number, valid=valid) for number, valid in enumerate(expected)]
+        assert await within(20, pool.verify(records)) == expected
+        assert pool.stats.records == count
+        assert pool.stats.invalid == expected.count(False)
+
+
+@pytest.mark.asyncio
+async def test_the_worker_follows_the_ledgers_rule_for_degenerate_keys_and_signatures() -> None:
+    signature = sign(SEED, bytes(32))
+    order = 2**252 + 27742317777372353535851937790883648493
+    big_s = (int.from_bytes(signature[32:], "little") + order).to_bytes(32, "little")
+    cases = [
+        (PUBLIC, bytes(32), signature),
+        (PUBLIC, bytes(32), signature[:32] + big_s),
+        (bytes(32), bytes(32), signature),
+        ((1).to_bytes(32, "little"), bytes(32), bytes(64)),
+        (b"\xff" * 32, bytes(32), signature),
+        (PUBLIC, bytes(32), (1).to_bytes(32, "little") + signature[32:]),
+    ]
+    async with running(Verifier(1)) as pool:
+        verdicts = await within(20, pool.verify([record(*case) for case in cases]))
+    assert verdicts == [verify(public, digest, signature) for public, digest, signature in cases]
+    assert verdicts == [True, False, False, False, False, False]
+
+
+@pytest.mark.asyncio
+async def test_a_worker_killed_in_the_middle_is_replaced_and_its_batches_are_verified_again() -> None:
+    expected = [number % 5 != 0 for number in range(1_000)]
+    records = [_record(number, valid=valid) for number, valid in enumerate(expected)]
+    async with running(Verifier(1)) as pool:
+        pid = await _worker_pid(pool)
+        verdicts = asyncio.create_task(pool.verify(records))
+        await within(20, pool.verify([_record(0)], urgent=True))
+        assert not verdicts.done()
+        os.kill(pid, signal.SIGKILL)
+        assert await within(20, _result(verdicts)) == expected
+        assert pool.stats.restarts == 1
+        assert pool.pids != [pid]
+
+
+async def _result(task: "asyncio.Task[list[bool]]") -> list[bool]:
+    return await task
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_dies_idle_is_replaced_at_once() -> None:
+    noticed = asyncio.Event()
+    async with running(Verifier(1, on_restart=lambda reason: noticed.set())) as pool:
+        pid = await _worker_pid(pool)
+        os.kill(pid, signal.SIGKILL)
+        await within(20, noticed.wait())
+        assert await within(20, pool.verify([_record(1)])) == [True]
+
+
+@pytest.mark.asyncio
+async def test_a_worker_that_hangs_is_replaced_when_its_answer_is_overdue() -> None:
+    async with running(Verifier(1, answer_timeout_s=0.5)) as pool:
+        pid = await _worker_pid(pool)
+        os.kill(pid, signal.SIGSTOP)
+        assert await within(20, pool.verify([_record(1), _record(2, valid=False)])) == [True, False]
+        assert pool.stats.restarts == 1
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("python", ["/nonexistent/python", "/bin/false"])
+async def test_workers_that_never_answer_are_an_operators_error(python: str) -> None:
+    pool = Verifier(1, python=python)
+    with pytest.raises(OperatorError) as caught:
+        await within(20, pool.run())
+    assert caught.value.code == "VERIFIER_FAILED"
+
+
+@pytest.mark.asyncio
+async def test_a_full_queue_makes_the_caller_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RECORDS_QUEUED_MAX", 2 * BATCH_RECORDS_MAX)
+    pool = Verifier(1)
+    records = [_record(0)] * (5 * BATCH_RECORDS_MAX)
+    waiting = asyncio.create_task(pool.verify(records))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert pool.queued == 2 * BATCH_RECORDS_MAX
+    async with running(pool):
+        assert await within(20, _result(waiting)) == [True] * len(records)
+
+
+@pytest.mark.asyncio
+async def test_urgent_records_overtake_those_that_wait() -> None:
+    pool = Verifier(1)
+    order: list[str] = []
+
+    async def one(name: str, count: int, *, urgent: bool) -> None:
+        await pool.verify([_record(0)] * count, urgent=urgent)
+        order.append(name)
+
+    tasks = [asyncio.create_task(one("transactions", 640, urgent=False))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(one("block", 64, urgent=True)))
+    await asyncio.sleep(0)
+    async with running(pool), asyncio.timeout(20):
+        await asyncio.gather(*tasks)
+    assert order == ["block", "transactions"]
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_caller_costs_nothing_and_disturbs_nobody() -> None:
+    pool = Verifier(1)
+    dropped = asyncio.create_task(pool.verify([_record(0)] * 640))
+    await asyncio.sleep(0)
+    dropped.cancel()
+    async with running(pool):
+        assert await within(20, pool.verify([_record(1)])) == [True]
+        assert pool.stats.records == 1
+
+
+@pytest.mark.asyncio
+async def test_shutting_down_ends_the_processes_and_releases_everybody_who_waits() -> None:
+    pool = Verifier(1)
+    async with running(pool):
+        pid = await _worker_pid(pool)
+        os.kill(pid, signal.SIGSTOP)
+        waiting = asyncio.create_task(pool.verify([_record(0)] * 640))
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await within(20, _result(waiting))
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(asyncio.CancelledError):
+        await pool.verify([_record(0)])
+
+
+@pytest.mark.asyncio
+async def test_the_worker_ends_with_its_pipe() -> None:
+    path = Path(verify_worker.__file__)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdin is not None
+    process.stdin.write(b"\x02" + _record(0))  # half a batch: the node died while it wrote
+    process.stdin.close()
+    assert await within(20, process.wait()) == 0
+
+
+def test_a_record_of_another_shape_is_our_bug() -> None:
+    for parts in ((PUBLIC[:31], bytes(32), bytes(65)), (PUBLIC, bytes(31), bytes(65)), (PUBLIC, bytes(32), bytes(63))):
+        with pytest.raises(InvariantViolation):
+            record(*parts)
