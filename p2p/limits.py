@@ -106,3 +106,22 @@ REQUESTS_WAITING_PER_PEER_MAX: Final = 256
 REQUESTS_SERVED_PER_PEER_MAX: Final = 8
 REQUESTS_SERVED_MAX: Final = 64
 """Questions being answered; one more is refused as BUSY."""
+
+PUSH_DELAY_S: Final = 0.005
+"""How long an admitted transaction waits for others to be pushed with it."""
+PUSH_BYTES: Final = 262_144
+"""A batch this large is pushed at once."""
+PUSH_ITEMS_MAX: Final = 4_096
+ANNOUNCE_DELAY_S: Final = 0.3
+"""How long a received transaction waits before its id is told: what is decided by then need not be told."""
+IDS_PER_MESSAGE_MAX: Final = 4_096
+KNOWN_IDS_MAX: Final = 65_536
+"""Remembered ids; about 15 MB. Beyond, the oldest is forgotten and the mempool is asked."""
+WANTED_IDS_MAX: Final = 16_384
+"""Ids heard of, but not here; one more is not fetched until it is heard of again."""
+WANTED_PER_PEER_MAX: Final = 4_096
+"""Ids asked of one peer and not yet here."""
+PULL_TIMEOUT_S: Final = 2.0
+"""After so long without the transaction the next peer that announced it is asked."""
+PULL_ATTEMPTS_MAX: Final = 8
+"""After so many askings the id is forgotten until it is heard of again."""
