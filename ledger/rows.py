@@ -57,9 +57,9 @@ class Plan(Row, frozen=True):
     year_index: tuple[tuple[int, int], ...]
     """I[c] at the start of ``year``."""
     last_charged: int
-    """The newest *closed* period in which something was owed, or ``NONE``."""
-    previous_charged: int
-    """The one before it, or ``NONE``."""
+    """The newest *closed* period in which something was owed, or ``NONE``: arrears are live if it was failed."""
+    sponsored: tuple[int, ...]
+    """Periods not noticed yet that the platform will pay, ascending (LEDGER §8)."""
 
 
 class PlanVersion(Row, frozen=True):
@@ -105,11 +105,15 @@ class Validator(Row, frozen=True):
 
 
 class Member(Row, frozen=True):
-    """A member of one plan. WAITING, GRACE's end and birthdays are derived, never fired (LEDGER §4)."""
+    """A member of one plan. WAITING, GRACE's end and birthdays are derived, never fired (LEDGER §4).
+
+    At most 15 fields (a longer array costs every member two bytes more), and small numbers where nothing happened.
+    """
 
     table: ClassVar[Table] = Table.MEMBERS
     identity: bytes
     join_day: int
+    """Day on which the present span began; waiting counts from the day after it."""
     birth_month: int
     plan: int
     state: int
@@ -117,11 +121,20 @@ class Member(Row, frozen=True):
     from_period: int
     to_period: int
     """First period no longer charged, or ``NO_END``."""
+    to_day: int
+    """First day no longer covered; 0 while covered. A lapse ends on the day its period closed, and leaves 0 here."""
     base_fen: int
+    """Charged in the year of ``from_period`` by earlier spans of that year."""
     billed_fen: int
+    """The bill of all earlier spans."""
     fail_period: int
     """The newest period whose debit failed, or ``NONE``."""
+    fails: int
+    """Charged periods failed in a row up to ``fail_period``."""
     arrears_fen: int
+    """Owed up to ``fail_period``; paid, though still here, once a later charged period closed without a failure."""
+    paid_period: int
+    """The newest period paid by single contribution before its close, or ``NONE``."""
     previous_span: int
     """Newest row of ``spans`` of this member, or ``NONE``."""
 
@@ -256,11 +269,26 @@ class Settlement(Row, frozen=True):
     excess_fen: int
     """The sponsor's part above the annual cap."""
     due_fen: int
-    """DUE[p]: what is still open of it."""
+    """DUE[p]: what is still open of it; 0 once closed."""
+    singles_fen: int
+    """Of DUE[p], paid by single contributions before the close."""
+    leavers_fen: int
+    """Arrears of members who left after the notice; written off at the close when nothing was owed for the period."""
     arrears_debited_fen: int
-    collected_fen: int
+    """Arrears debited again with the period, as of its close."""
     failures: int
-    failed_fen: int
+    """Members whose debit failed, in all ranges not replaced."""
+    failed_due_fen: int
+    failed_arrears_fen: int
+    """Of those failures: charges of the period, and older arrears debited with them."""
+    written_off_fen: int
+    """Of those failures: what members who lapse or leave with this period take with them."""
+    collected_fen: int
+    """Confirmed by the bank into CLEARING before the close."""
+    short_fen: int
+    """Expected at the close and not there: the reporting organisation owes it."""
+    surplus_fen: int
+    """Confirmed above what was expected: to be refunded."""
     frozen_first: int
     frozen_count: int
     """This period's rows in ``frozen``: ids first to first + count - 1, ascending by birth month."""
@@ -273,13 +301,18 @@ class Collection(Row, frozen=True):
     plan: int
     period: int
     reporter: int
+    """Organisation that reported it and owes what is missing at the close."""
     first: int
     last: int
+    """Inclusive."""
     failures: tuple[int, ...]
+    """As in ``transactions.Collect``."""
     failed_fen: int
+    """Σ (due + arrears) of the failures when they were reported."""
     corrected_by: int
+    """The collection that replaced this one, or ``NONE``."""
     confirmed_fen: int
-    reference: bytes
+    """What the bank confirmed; 0 until then."""
 
 
 class Draw(Row, frozen=True):
@@ -310,3 +343,17 @@ class Fingerprint(Row, frozen=True):
     fingerprint: bytes
     diagnosis_day: int
     claim: int
+
+
+class BankEntry(Row, frozen=True):
+    """One statement of the bank about money that moved. Its ``reference`` is unique on the chain, for ever."""
+
+    table: ClassVar[Table] = Table.BANK_ATTESTATIONS
+    kind: int
+    """``journal.BankKind``."""
+    plan: int
+    subject: int
+    """Member, collection or claim, by kind; ``NONE`` when the plan itself."""
+    amount_fen: int
+    reference: bytes
+    day: int
