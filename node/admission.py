@@ -1,0 +1,235 @@
+"""The one way into the mempool, for clients and for peers (NODE §2).
+
+    decode and size -> window -> seen, pending or in flight -> room -> signature -> mempool -> handed to gossip
+
+Rules of this file
+
+* A transaction is decoded, hashed and verified at most once per node: one that arrives again while it is being checked
+  waits for the first one's result.
+* The cheap checks come first, and the room in the pool is asked for before the signature is verified.
+* Refusals are outcomes, not exceptions: one bad transaction of a list says nothing about the others.
+* Work is cut into slices, so the votes that share the event loop never wait behind a long list.
+* ``submit`` waits for its outcome; ``offer`` leaves the list in an inbox of bounded bytes, or refuses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol
+
+from ledger.errors import OK, TransactionRejected
+from ledger.limits import VALIDITY_WINDOW_MS
+from ledger.rows import Clock, Organisation
+from ledger.state import Index, StateReader
+from ledger.transactions import Transaction, decode_transaction, transaction_id
+
+from .mempool import Mempool, SignerClass
+from .verified import TransactionVerifier
+
+SLICE_TRANSACTIONS: Final = 256
+"""Between two slices of this size other tasks run: 256 decodes and hashes take about 3 ms."""
+INBOX_BYTES_MAX: Final = 33_554_432
+
+
+class Source(Enum):
+    """Where a transaction came from."""
+
+    CLIENT = "client"
+    PEER = "peer"
+
+
+class ChainView(Protocol):
+    """What admission asks the chain."""
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def head_time_ms(self) -> int:
+        """Consensus time of the newest committed block."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node is near enough to the head to judge a client's transaction."""
+        ...
+
+    def seen(self, tx_id: bytes) -> bool:
+        """Whether the id was committed within the validity window."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one submitted transaction. ``code`` is OK when it waits for a block here."""
+
+    id: bytes
+    code: str
+    detail: str = ""
+    fresh: bool = False
+    """Whether it entered the mempool by this submission; an OK that is not fresh waited there already."""
+
+
+Done = Callable[[list[Outcome]], None]
+HandOff = Callable[[list[bytes], Source], None]
+"""Told the ids that have just entered the mempool, in order: gossip pushes those of clients, announces the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    id: bytes
+    raw: bytes
+    transaction: Transaction
+
+
+class Admission:
+    """See the head of this file. ``run()`` belongs to the node's TaskGroup."""
+
+    def __init__(
+        self,
+        *,
+        mempool: Mempool,
+        signatures: TransactionVerifier,
+        chain: ChainView,
+        clock_ms: Callable[[], int],
+        hand_off: HandOff,
+        inbox_bytes_max: int = INBOX_BYTES_MAX,
+    ) -> None:
+        """``clock_ms`` is the node's clock in consensus time (Unix milliseconds)."""
+        self._mempool = mempool
+        self._signatures = signatures
+        self._chain = chain
+        self._clock_ms = clock_ms
+        self._hand_off = hand_off
+        self._in_flight: dict[bytes, asyncio.Future[Outcome]] = {}
+        self._inbox: asyncio.Queue[tuple[Sequence[bytes], Source, Done | None]] = asyncio.Queue()
+        self._inbox_bytes = 0
+        self._inbox_bytes_max = inbox_bytes_max
+        self.counts: Counter[tuple[Source, str]] = Counter()
+        """Transactions by source and outcome; admitted ones as OK, repeated ones as KNOWN."""
+
+    @property
+    def inbox_bytes(self) -> int:
+        """Bytes that were offered and are not checked yet."""
+        return self._inbox_bytes
+
+    def offer(self, raws: Sequence[bytes], source: Source, done: Done | None = None) -> bool:
+        """Leave a list to be checked later; False when the inbox is full. ``done`` is called with the outcomes."""
+        size = _inbox_size(raws)
+        if self._inbox_bytes + size > self._inbox_bytes_max:
+            self.counts[source, "INBOX_FULL"] += len(raws)
+            return False
+        self._inbox_bytes += size
+        self._inbox.put_nowait((raws, source, done))
+        return True
+
+    async def run(self) -> None:
+        """Check what was offered, list by list, until cancelled."""
+        while True:
+            raws, source, done = await self._inbox.get()
+            outcomes = await self.submit(raws, source)
+            self._inbox_bytes -= _inbox_size(raws)
+            if done is not None:
+                done(outcomes)
+
+    async def submit(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
+        """Check a list and let what is valid wait for a block; the outcome of each, in order."""
+        outcomes: list[Outcome] = []
+        for start in range(0, len(raws), SLICE_TRANSACTIONS):
+            if start:
+                await asyncio.sleep(0)
+            outcomes += await self._submit_slice(raws[start : start + SLICE_TRANSACTIONS], source)
+        return outcomes
+
+    async def _submit_slice(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
+        outcomes: dict[int, Outcome] = {}
+        followed: dict[int, asyncio.Future[Outcome]] = {}
+        own: dict[int, _Checked] = {}
+        try:
+            for at, raw in enumerate(raws):
+                tx_id = transaction_id(raw)
+                try:
+                    if tx_id in self._in_flight:
+                        followed[at] = self._in_flight[tx_id]
+                    elif tx_id in self._mempool:
+                        outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
+                    else:
+                        own[at] = _Checked(tx_id, raw, self._check(tx_id, raw, source))
+                        self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
+                except TransactionRejected as rejected:
+                    outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
+            outcomes.update(await self._enter(own, source))
+        finally:
+            for at, checked in own.items():
+                gone = Outcome(checked.id, "NOT_READY", "its first submission was broken off; send it again")
+                self._in_flight.pop(checked.id).set_result(outcomes.get(at, gone))
+        for at, future in followed.items():
+            first = await asyncio.shield(future)
+            outcomes[at] = Outcome(first.id, first.code, first.detail)
+        in_order = [outcomes[at] for at in range(len(raws))]
+        for outcome in in_order:
+            self.counts[source, "KNOWN" if outcome.code == OK and not outcome.fresh else outcome.code] += 1
+        return in_order
+
+    def _check(self, tx_id: bytes, raw: bytes, source: Source) -> Transaction:
+        """Everything but the signature. Raises ``TransactionRejected``."""
+        transaction = decode_transaction(raw)
+        if source is Source.CLIENT and not self._chain.ready:
+            raise TransactionRejected("NOT_READY", "this node is catching up; try another one, or later")
+        head_ms = self._chain.head_time_ms
+        until_ms = transaction.valid_until_ms
+        if until_ms < head_ms:
+            raise TransactionRejected("EXPIRED", f"valid until {until_ms}, the newest block is of {head_ms}")
+        latest_ms = max(head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
+        if until_ms > latest_ms:
+            raise TransactionRejected("NOT_YET_VALID", f"valid until {until_ms}, at most {latest_ms} now")
+        if self._chain.seen(tx_id):
+            raise TransactionRejected("DUPLICATE", "it is in a block already")
+        self._mempool.check(tx_id, raw, transaction)
+        return transaction
+
+    async def _enter(self, checked: dict[int, _Checked], source: Source) -> dict[int, Outcome]:
+        """Verify the signatures and add what is valid to the mempool."""
+        items = [(item.id, item.raw, item.transaction) for item in checked.values()]
+        verdicts = await self._signatures.verify(items, self._chain.epoch)
+        outcomes: dict[int, Outcome] = {}
+        entered: list[bytes] = []
+        now_ms = self._clock_ms()
+        for (at, item), valid in zip(checked.items(), verdicts, strict=True):
+            try:
+                if not valid:
+                    raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
+                if self._chain.seen(item.id):  # committed by others while we verified
+                    raise TransactionRejected("DUPLICATE", "it is in a block already")
+                self._mempool.add(item.id, item.raw, item.transaction, now_ms)
+                entered.append(item.id)
+                outcomes[at] = Outcome(item.id, OK, fresh=True)
+            except TransactionRejected as rejected:
+                outcomes[at] = Outcome(item.id, rejected.code, rejected.detail)
+        if entered:
+            self._hand_off(entered, source)
+        return outcomes
+
+
+def _inbox_size(raws: Sequence[bytes]) -> int:
+    """What a list costs while it waits: its bytes, and the objects that hold them."""
+    return 256 + sum(map(len, raws)) + 64 * len(raws)
+
+
+def signer_class(state: StateReader, key: bytes) -> SignerClass:
+    """What the state knows about a public key. The clock key of a stepped chain counts as an organisation's."""
+    organisation = state.index_id(Index.ORGANISATION_KEY, key)
+    if organisation is not None:
+        # A suspended organisation's transactions fail on execution; it gets no large quota for them.
+        active = state.get(Organisation, organisation).state == 0
+        return SignerClass.ORGANISATION if active else SignerClass.UNKNOWN
+    if state.index_id(Index.MEMBER_KEY, key) is not None:
+        return SignerClass.MEMBER
+    clock = state.find(Clock, 1)
+    if clock is not None and clock.clock_key and clock.clock_key == key:
+        return SignerClass.ORGANISATION
+    return SignerClass.UNKNOWN

@@ -1,0 +1,73 @@
+"""Which transactions are known to carry a valid signature, and the one place that finds it out (NODE §2).
+
+A signature is verified once per node: on admission. A block's transactions that were admitted here before are found in
+``VerifiedIds``; only the others are sent to the verifier. The id is the hash of *all* bytes of a transaction, its
+signature included, so a remembered id vouches for exactly those bytes, on this chain, in this epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ledger.transactions import Transaction, signed_digest
+
+from .verifier import Verifier, record
+
+
+class VerifiedIds:
+    """The ``count_max`` ids most recently verified or asked for. Cleared when the epoch changes."""
+
+    def __init__(self, count_max: int) -> None:
+        self._count_max = count_max
+        self._ids: dict[bytes, None] = {}
+        self.hits = 0
+        self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def known(self, tx_id: bytes) -> bool:
+        """Whether the transaction was verified; counts a hit or a miss."""
+        if tx_id not in self._ids:
+            self.misses += 1
+            return False
+        self.hits += 1
+        del self._ids[tx_id]  # asked for: the youngest again
+        self._ids[tx_id] = None
+        return True
+
+    def add(self, tx_id: bytes) -> None:
+        """The transaction's signature is valid."""
+        self._ids[tx_id] = None
+        if len(self._ids) > self._count_max:
+            del self._ids[next(iter(self._ids))]
+
+    def clear(self) -> None:
+        """A new epoch: old signatures say nothing."""
+        self._ids.clear()
+
+
+class TransactionVerifier:
+    """Signatures of transactions: from memory, else from the pool of verifier processes."""
+
+    def __init__(self, verifier: Verifier, verified: VerifiedIds, chain_id: bytes) -> None:
+        self._verifier = verifier
+        self._chain_id = chain_id
+        self.verified = verified
+
+    async def verify(
+        self, items: Sequence[tuple[bytes, bytes, Transaction]], epoch: int, *, urgent: bool = False
+    ) -> list[bool]:
+        """Whether the signature of each (id, raw, decoded transaction) is valid in ``epoch``, in order."""
+        results = [self.verified.known(tx_id) for tx_id, _, _ in items]
+        unknown = [at for at, known in enumerate(results) if not known]
+        records = []
+        for at in unknown:
+            _, raw, transaction = items[at]
+            digest = signed_digest(raw, self._chain_id, epoch)
+            records.append(record(transaction.signer, digest, transaction.signature))
+        for at, valid in zip(unknown, await self._verifier.verify(records, urgent=urgent), strict=True):
+            results[at] = valid
+            if valid:
+                self.verified.add(items[at][0])
+        return results
