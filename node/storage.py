@@ -13,6 +13,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,7 +73,6 @@ def open_store(path: Path, *, create: bool, chain_id: bytes, block_cache_bytes: 
         raise
     if is_new:
         _sync_directory(path)
-        _sync_directory(path.parent)
     return store
 
 
@@ -159,11 +159,15 @@ class LevelStore:
 
 
 def _scan(path: Path, source: Any, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
-    """LevelDB takes the iterator's state when it is made, here; the generator below only walks it."""
+    """LevelDB takes the iterator's state when it is made, here; the generators below only walk it.
+
+    A reverse iterator gets no `start`: plyvel 1.5 answers nothing when the range holds one key only, the start itself.
+    """
     if start >= stop:
         return iter(())
-    walk = _guarded(path, lambda: source.iterator(start=start, stop=stop, reverse=reverse, verify_checksums=True))
-    return _walk(path, walk)
+    bounds = {"stop": stop, "reverse": True} if reverse else {"start": start, "stop": stop}
+    walk = _walk(path, _guarded(path, lambda: source.iterator(**bounds, verify_checksums=True)))
+    return itertools.takewhile(lambda pair: pair[0] >= start, walk) if reverse else walk
 
 
 def _walk(path: Path, walk: Any) -> Iterator[tuple[bytes, bytes]]:
@@ -189,7 +193,9 @@ def _check_directory(path: Path, create: bool) -> bool:
             "MISSING_DATABASE", f"there is no database in {path}", "", "check the home directory, or run `huzhu init`"
         )
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        for missing in reversed([place for place in (path, *path.parents) if not place.exists()]):
+            missing.mkdir(exist_ok=True)
+            _sync_directory(missing.parent)
     except OSError as error:
         raise _blame(path, error) from error
     return True
