@@ -150,7 +150,10 @@ class TableReader:
         return row_of(open_value(self._reader, page_key(table, number)), slot, self._rows_in(table, number))
 
     def scan(self, table: Table, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
-        """Rows from `start` (inclusive) to `stop` (exclusive; None, or more than the length: to the end) in order."""
+        """Rows from `start` (inclusive) to `stop` (exclusive; None, or more than the length: to the end) in order.
+
+        The length is that of the call; a page of 16 rows is read when the scan reaches it.
+        """
         length = self._lengths[table]
         stop = length if stop is None else min(stop, length)
         if start < 0:

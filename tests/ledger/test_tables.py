@@ -262,6 +262,20 @@ def test_a_row_may_be_put_while_its_table_is_scanned() -> None:
     assert {row for _, row in tables.scan(Table.PLANS)} == {b"seen"}
 
 
+def test_a_scan_does_not_depend_on_which_pages_were_changed_before() -> None:
+    """A page's rows are those of the moment the scan reaches it, be the page stored, patched or new."""
+    stored = committed((Table.PLANS, rows_of(5)))
+    clean, patched, fresh = Tables(Overlay(stored)), Tables(Overlay(stored)), Tables(Overlay(MemoryStore()))
+    patched.put(Table.PLANS, 0, rows_of(5)[0])
+    fresh.append_many(Table.PLANS, rows_of(5))
+    for tables in (clean, patched, fresh):
+        seen = []
+        for _, row in tables.scan(Table.PLANS):
+            seen.append(row)
+            tables.put(Table.PLANS, 4, b"later")
+        assert seen == rows_of(5)
+
+
 @pytest.mark.parametrize("row_id", [-1, -16, 20, 21, 32, 2**64])
 def test_a_row_that_is_not_there_is_missing(row_id: int) -> None:
     store = committed((Table.PLANS, rows_of(20)))

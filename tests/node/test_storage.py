@@ -61,7 +61,7 @@ class LevelMachine(StoreMachine):
 
 
 TestLevelMachine = LevelMachine.TestCase
-TestLevelMachine.settings = settings(MACHINE_SETTINGS, max_examples=15, stateful_step_count=20)
+TestLevelMachine.settings = settings(MACHINE_SETTINGS, max_examples=25, stateful_step_count=20)
 
 
 def marker(chain_id: bytes, version: int = storage.FORMAT_VERSION) -> bytes:
