@@ -285,7 +285,14 @@ class Network:
             writer.transport.abort()
             raise
         link = Link(reader, writer, established, direction=direction, address=address, clock=self._clock)
-        self._register(link)
+        self._links.add(link)
+        changed = self._verdict(link.peer, dialled)
+        if changed is None:
+            self._register(link)
+        else:  # since the peer was admitted: the allow-list, a ban, our own end
+            link.close(changed.code, changed.detail)
+            if dialled is not None:
+                self._failed(dialled, changed.reason)
         reason = CloseReason("SHUTDOWN", "", "us")
         try:
             reason = await link.run(self._deliver)
@@ -335,7 +342,6 @@ class Network:
 
     def _register(self, link: Link) -> None:
         state = self._state(link.peer)
-        self._links.add(link)
         was_up, old = state.up, state.link
         if state.handover is not None:
             state.handover.cancel()
