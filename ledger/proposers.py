@@ -1,4 +1,4 @@
-"""Who proposes, and who is passed over (CONSENSUS §2): one implementation, for the protocol and for the ledger's charges.
+"""Who proposes, and who is passed over (CONSENSUS §2): one implementation, for the protocol and the ledger.
 
 * ``proposer(h, r)`` = eligible(h) in ascending order of ``SHA-256(parent's beacon ‖ h ‖ validator key)``, at
   r mod |eligible|.
@@ -15,6 +15,8 @@ From local certificates nodes would disagree on the leader; the certificate in t
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Final
+
+from msgspec.structs import replace
 
 from .errors import InvariantViolation
 from .rows import Validator
@@ -73,11 +75,8 @@ def charge(rows: dict[int, Validator], seats: Sequence[int], height: int, skip_b
         fails = row.fails + 1
         others = max((value for other, value in until.items() if other != seat), default=0)
         until[seat] = max(height + skip_blocks * 2 ** min(fails, DOUBLINGS_MAX), others + skip_blocks)
-        changed[seat] = Validator(
-            organisation=row.organisation,
-            validator_key=row.validator_key,
-            beacon_key=row.beacon_key,
-            active=row.active,
+        changed[seat] = replace(
+            row,
             fails=fails,
             skipped_until=until[seat],
             changed_height=height,

@@ -212,8 +212,10 @@ class Claim(Row, frozen=True):
     due_ms: int
     """When the present state's deadline is due; 0 when it has none."""
     draw: int
-    """Open draw that will name the investigator or reviewer, or ``NONE``."""
+    """Newest draw of an investigator, or ``NONE``; waiting for it while INVESTIGATING without an investigator."""
     investigator: int
+    review_draw: int
+    """Newest draw of a reviewer (only after an overdue review), or ``NONE``."""
     reviewer: int
     passed_over: tuple[int, ...]
     """Firms that were drawn and let their time run out."""
@@ -227,7 +229,7 @@ class Claim(Row, frozen=True):
     """The period it was noticed for, or ``NONE``."""
     amount_fen: int
     reference: bytes
-    """Payment reference of the newest payment order."""
+    """Reference of the payment order that is out; empty when there is none (before it, or after it bounced)."""
 
 
 class Settlement(Row, frozen=True):
@@ -315,6 +317,19 @@ class Collection(Row, frozen=True):
     """What the bank confirmed; 0 until then."""
 
 
+class Payment(Row, frozen=True):
+    """A bank's word that money moves, under a reference used once per chain. Bounced ones stay: the rule that a
+    reference is unique must not forget any of them."""
+
+    table: ClassVar[Table] = Table.ATTESTATIONS
+    kind: int
+    """``references.PaymentKind``: which transaction brought it."""
+    subject: int
+    """Claim, collection, member or plan, by kind."""
+    amount_fen: int
+    reference: bytes
+
+
 class Draw(Row, frozen=True):
     """Collects beacons after the block that opened it; shared by everything that block drew (LEDGER §7)."""
 
@@ -343,17 +358,3 @@ class Fingerprint(Row, frozen=True):
     fingerprint: bytes
     diagnosis_day: int
     claim: int
-
-
-class BankEntry(Row, frozen=True):
-    """One statement of the bank about money that moved. Its ``reference`` is unique on the chain, for ever."""
-
-    table: ClassVar[Table] = Table.BANK_ATTESTATIONS
-    kind: int
-    """``journal.BankKind``."""
-    plan: int
-    subject: int
-    """Member, collection or claim, by kind; ``NONE`` when the plan itself."""
-    amount_fen: int
-    reference: bytes
-    day: int

@@ -1,0 +1,208 @@
+"""Applying a block: deadlines due at its time, its transactions in order, the end of the block, the roots.
+
+``apply_block`` is the whole story on a screen. The node's executor takes the same steps one by one with
+``BlockExecution``, so that it can look after votes between slices of transactions. A block is applied to a reader (a
+store or a snapshot) that holds the state after its parent; nothing is written: ``Applied.batch`` is the one batch.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from msgspec.structs import replace
+
+from . import claims, draws, journal, plan_cycle
+from .blocks import DueKey, Header, Receipt, receipts_root
+from .codec import encode
+from .deadlines import DeadlineKind, Handler, run
+from .errors import CODES, OK, InvariantViolation, TransactionRejected
+from .execute import execute
+from .organisations import validator_rows
+from .proposers import charge, eligible, failed, order, skips_before
+from .rows import Validator
+from .state import BlockContext, State
+from .store import Batch, Overlay, Reader
+from .transactions import Transaction
+from .validity import HeightView, view_after
+from .votes import Certificate, ValidatorEntry, faults
+
+DEADLINE_RULES: Final[dict[DeadlineKind, Handler]] = {
+    DeadlineKind.CLOSE: plan_cycle.close,
+    DeadlineKind.SETTLE: plan_cycle.settle,
+    DeadlineKind.APPROVE: claims.approve,
+    DeadlineKind.NOTICE: plan_cycle.notice,
+    DeadlineKind.INVESTIGATE: claims.investigate,
+    DeadlineKind.INVESTIGATION_OVERDUE: claims.investigation_overdue,
+    DeadlineKind.REVIEW_OVERDUE: claims.review_overdue,
+    DeadlineKind.APPEAL_OVER: claims.appeal_over,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a block did."""
+
+    batch: Batch
+    """Everything to write, in one go."""
+    receipts: tuple[Receipt, ...]
+    """Deadlines' first, then in the order of the body."""
+    state_root: bytes
+    receipts_root: bytes
+    view: HeightView
+    """What the next block is checked against; holds V(height + 1), V(height + 2), eligible, the next deadline."""
+    ledger_time_ms: int
+    """Of this block."""
+
+    @property
+    def validators_after(self) -> tuple[ValidatorEntry, ...]:
+        """V(height + 2)."""
+        return self.view.after_next_validators
+
+    @property
+    def state_changed(self) -> bool:
+        """Whether the state root differs from the parent's result."""
+        return self.state_root != self.view.header.state_root
+
+    @property
+    def eligible_next(self) -> tuple[int, ...]:
+        """Seats of eligible(height + 1), ascending."""
+        return tuple(entry.seat for entry in self.view.eligible)
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """Ledger time of the earliest deadline."""
+        return self.view.next_due_ms
+
+
+def apply_block(
+    reader: Reader,
+    view: HeightView,
+    header: Header,
+    parent_certificate: Certificate,
+    transactions: Iterable[tuple[bytes, Transaction]],
+) -> Applied:
+    """Apply a *valid* block (``validity``) on top of ``view``; ``transactions`` are (id, decoded) in body order."""
+    execution = begin_block(reader, view, header, parent_certificate)
+    execution.run_deadlines()
+    for transaction_id, transaction in transactions:
+        execution.deliver(transaction_id, transaction)
+    return execution.finish()
+
+
+def begin_block(reader: Reader, view: HeightView, header: Header, parent_certificate: Certificate) -> "BlockExecution":
+    """Begin to apply a valid block: then ``run_deadlines`` once, ``deliver`` for each transaction, ``finish`` once.
+
+    Another order raises ``InvariantViolation``.
+    """
+    return BlockExecution(reader, view, header, parent_certificate)
+
+
+class _Step(Enum):
+    BEGUN = 0
+    DELIVERING = 1
+    FINISHED = 2
+
+
+class BlockExecution:
+    """One block being applied; see ``begin_block``."""
+
+    def __init__(self, reader: Reader, view: HeightView, header: Header, parent_certificate: Certificate) -> None:
+        if header.height != view.height + 1:
+            raise InvariantViolation(f"block {header.height} on top of {view.height}")
+        block = BlockContext(
+            chain_id=view.chain_id,
+            height=header.height,
+            time_ms=header.time_ms,
+            ledger_time_ms=view.ledger_time(header.time_ms),
+            creator=header.creator,
+            beacon=header.beacon,
+        )
+        self._view = view
+        self._header = header
+        self._certificate = parent_certificate
+        self._overlay = Overlay(reader)
+        self._state = State(self._overlay, block)
+        self._receipts: list[Receipt] = []
+        self._step = _Step.BEGUN
+
+    def run_deadlines(self) -> tuple[Receipt, ...]:
+        """Execute what is due at the block's ledger time, at most D of it."""
+        self._advance(_Step.BEGUN, _Step.DELIVERING)
+        try:
+            done = run(self._state, DEADLINE_RULES)
+        except TransactionRejected as error:
+            raise InvariantViolation(f"a deadline was refused: {error}") from error
+        receipts = tuple(Receipt(key, OK, detail) for key, detail in done)
+        self._receipts.extend(receipts)
+        return receipts
+
+    def deliver(self, transaction_id: bytes, transaction: Transaction) -> Receipt:
+        """Execute one transaction. A refused one leaves no trace but its failed receipt."""
+        self._advance(_Step.DELIVERING, _Step.DELIVERING)
+        try:
+            with self._state.attempt():
+                receipt = Receipt(transaction_id, OK, execute(self._state, transaction))
+        except TransactionRejected as error:
+            if error.code not in CODES:
+                raise InvariantViolation(f"{error.code} is not in the table of codes") from error
+            receipt = Receipt(transaction_id, error.code, ())
+        self._receipts.append(receipt)
+        return receipt
+
+    def finish(self) -> Applied:
+        """The end of the block: draws, charges of the skip rule, the journal; then the roots."""
+        self._advance(_Step.DELIVERING, _Step.FINISHED)
+        self._draw()
+        self._charge()
+        journal.check_touched(self._state)
+        root, receipts = self._state.base.root(), receipts_root(self._receipts)
+        view = view_after(
+            self._view,
+            self._overlay,
+            header=self._header,
+            header_raw=encode(self._header),
+            state_root=root,
+            receipts_root=receipts,
+        )
+        return Applied(
+            batch=self._overlay.batch(),
+            receipts=tuple(self._receipts),
+            state_root=root,
+            receipts_root=receipts,
+            view=view,
+            ledger_time_ms=self._state.block.ledger_time_ms,
+        )
+
+    def _draw(self) -> None:
+        """Mix the beacon into the open draws; those that close name their firms."""
+        creators_min = faults(len(self._view.next_validators)) + 1
+        for draw_id, seed in draws.contribute(self._state, creators_min, self._view.params.draw_blocks):
+            for claim_id in draws.waiting(self._state, draw_id):
+                claims.name_firm(self._state, claim_id, seed)
+
+    def _charge(self) -> None:
+        """The skip rule (CONSENSUS §2): charge who let the parent's rounds fail, pardon this block's creator."""
+        view, height = self._view, self._header.height
+        rows = validator_rows(self._state)
+        changed: dict[int, Validator] = {}
+        if self._certificate.round > 0:
+            able = eligible(view.validators, skips_before(rows, view.height), view.height)
+            ordered = order(view.parent_beacon, view.height, able)
+            seats = [seat for seat in failed(ordered, self._certificate.round) if seat in rows]
+            changed = charge(rows, seats, height, view.params.skip_blocks)
+        for seat, row in {**rows, **changed}.items():
+            if row.validator_key == self._header.creator and row.fails:
+                changed[seat] = replace(row, fails=0)
+        for seat in sorted(changed):
+            self._state.put(seat, changed[seat])
+
+    def _advance(self, expected: _Step, following: _Step) -> None:
+        if self._step is not expected:
+            raise InvariantViolation(f"the block's execution is {self._step.name}, not {expected.name}")
+        self._step = following
+
+
+def due_key(receipt: Receipt) -> DueKey | None:
+    """The deadline a receipt is for; ``None`` for a transaction's."""
+    return receipt.subject if isinstance(receipt.subject, DueKey) else None

@@ -1,0 +1,49 @@
+"""Executing one transaction: who may send it, and the rule of its body (LEDGER §2).
+
+Each body has one function (state, body, sender) -> detail of the receipt. A rule refuses with ``TransactionRejected``;
+``apply`` runs it inside ``State.attempt``, so a refused transaction leaves no trace.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import claims, clock, collection, members, payouts, settlement
+from . import transactions as tx
+from .sender import Sender, authorise
+from .state import State
+from .transactions import Transaction
+
+Rule = Callable[[State, Any, Sender], tuple[int, ...]]
+
+
+def _advance_clock(state: State, body: tx.AdvanceClock, sender: Sender) -> tuple[int, ...]:
+    return clock.advance(state, body)
+
+
+RULES: Final[dict[type[Any], Rule]] = {
+    tx.AdvanceClock: _advance_clock,
+    tx.Enrol: lambda state, body, sender: members.enrol(state, body, sender.key),
+    tx.EnrolBatch: lambda state, body, sender: members.enrol_batch(state, body),
+    tx.Exit: lambda state, body, sender: members.exit_member(state, body),
+    tx.ExitBatch: lambda state, body, sender: members.exit_batch(state, body),
+    tx.FileClaim: claims.file,
+    tx.Diagnose: claims.diagnose,
+    tx.Assess: claims.assess,
+    tx.Review: claims.review,
+    tx.Pay: payouts.pay,
+    tx.ConfirmPayment: payouts.confirm_payment,
+    tx.SponsorPeriod: lambda state, body, sender: settlement.sponsor_period(state, body),
+    tx.SponsorPayment: payouts.sponsor_payment,
+    tx.Collect: lambda state, body, sender: collection.collect(state, body, sender.organisation),
+    tx.ConfirmCollection: lambda state, body, sender: collection.confirm(state, body),
+    tx.Contribution: lambda state, body, sender: collection.contribution(state, body),
+    tx.PayFee: payouts.pay_fee,
+    tx.Advance: payouts.advance,
+    tx.PayRefund: payouts.pay_refund,
+}
+
+
+def execute(state: State, transaction: Transaction) -> tuple[int, ...]:
+    """Run the rule of a transaction; returns the detail of its receipt. Raises ``TransactionRejected``."""
+    sender = authorise(state, transaction)
+    return RULES[type(transaction.body)](state, transaction.body, sender)
