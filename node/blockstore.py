@@ -1,0 +1,177 @@
+"""Where blocks, receipts and the node's own facts lie in the store: keys, values, and reading them back.
+
+Rules of this file
+
+* Everything of a block is put into the block's one batch (``node.chain``); nothing here writes by itself.
+* The head record names the newest block, its results, and where the signing log stood: all of one batch, so a crash
+  leaves either all of a block or nothing.
+* Headers, bodies and certificates are kept as the exact bytes that were decided, validator sets by their hash.
+* ``seen`` answers by expiry minute, so that what can no longer be valid is dropped by key range; the index of
+  transactions is for clients, and no rule asks it.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from ledger.blocks import Header, Receipt
+from ledger.codec import Wire, decode_own, digest, encode
+from ledger.errors import InvariantViolation
+from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader
+from ledger.votes import Certificate, ValidatorEntry
+
+HEAD_KEY: Final = META + b"head"
+_HEADER: Final = BLOCKS + b"h"
+_BODY: Final = BLOCKS + b"b"
+_CERTIFICATE: Final = BLOCKS + b"c"
+_RECEIPTS: Final = BLOCKS + b"r"
+_VALIDATORS: Final = BLOCKS + b"v"
+_HEIGHT_OF: Final = BLOCKS + b"H"
+_TRANSACTION: Final = BLOCKS + b"t"
+_MINUTE_MS: Final = 60_000
+
+
+class HeadRecord(Wire, frozen=True):
+    """The newest block of this store and what its execution gave."""
+
+    height: int
+    hash: bytes
+    state_root: bytes
+    receipts_root: bytes
+    log_sequence: int
+    """Where the signing log stood, durable, when this batch was made; 0 for a node that never signed."""
+    log_crc: int
+
+
+class Place(Wire, frozen=True):
+    """Where a transaction was committed."""
+
+    height: int
+    position: int
+    """In the body, from 0."""
+
+
+class StoredUndo(Wire, frozen=True):
+    """What a block overwrote: key and old value, None where there was none."""
+
+    changes: tuple[tuple[bytes, bytes | None], ...]
+
+
+def _at(space: bytes, height: int) -> bytes:
+    return space + height.to_bytes(8, "big")
+
+
+def _minute(valid_until_ms: int) -> int:
+    return valid_until_ms // _MINUTE_MS
+
+
+def seen_key(tx_id: bytes, valid_until_ms: int) -> bytes:
+    """Key of a seen id: expiry minute (8) ‖ id."""
+    return _at(SEEN, _minute(valid_until_ms)) + tx_id
+
+
+class BlockReader:
+    """Blocks of any reader: the store, or a snapshot of it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    def head(self) -> HeadRecord | None:
+        """The newest block's record; None in an empty store."""
+        raw = self._reader.get(HEAD_KEY)
+        return None if raw is None else decode_own(HeadRecord, raw)
+
+    def header_raw(self, height: int) -> bytes | None:
+        """The exact bytes of a header."""
+        return self._reader.get(_at(_HEADER, height))
+
+    def header(self, height: int) -> Header | None:
+        """A decoded header."""
+        raw = self.header_raw(height)
+        return None if raw is None else decode_own(Header, raw)
+
+    def body_raw(self, height: int) -> bytes | None:
+        """The exact bytes of a body; height 0 has none."""
+        return self._reader.get(_at(_BODY, height))
+
+    def certificate_raw(self, height: int) -> bytes | None:
+        """A valid certificate of the block, as this node decided it."""
+        return self._reader.get(_at(_CERTIFICATE, height))
+
+    def receipts(self, height: int) -> tuple[Receipt, ...] | None:
+        """The receipts of a block: deadlines first, then transactions in body order."""
+        raw = self._reader.get(_at(_RECEIPTS, height))
+        return None if raw is None else decode_own(tuple[Receipt, ...], raw)
+
+    def height_of(self, block_hash: bytes) -> int | None:
+        """The height of a block hash."""
+        raw = self._reader.get(_HEIGHT_OF + block_hash)
+        return None if raw is None else int.from_bytes(raw, "big")
+
+    def place_of(self, tx_id: bytes) -> Place | None:
+        """Where a transaction was committed."""
+        raw = self._reader.get(_TRANSACTION + tx_id)
+        return None if raw is None else Place(int.from_bytes(raw[:8], "big"), int.from_bytes(raw[8:], "big"))
+
+    def validators(self, validators_hash: bytes) -> tuple[ValidatorEntry, ...] | None:
+        """A validator set by its hash."""
+        raw = self._reader.get(_VALIDATORS + validators_hash)
+        return None if raw is None else decode_own(tuple[ValidatorEntry, ...], raw)
+
+    def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
+        """Whether the id was committed and has not expired since."""
+        return self._reader.get(seen_key(tx_id, valid_until_ms)) is not None
+
+    def expired_seen(self, minute_from: int, time_ms: int) -> Iterator[bytes]:
+        """Keys of seen ids from ``minute_from`` on that no block after ``time_ms`` can hold any more."""
+        for key, _ in self._reader.scan(_at(SEEN, minute_from), _at(SEEN, max(minute_from, _minute(time_ms)))):
+            yield key
+
+    def undo(self, height: int) -> Batch | None:
+        """The batch that takes block ``height`` back."""
+        raw = self._reader.get(_at(UNDO, height))
+        return None if raw is None else Batch(dict(decode_own(StoredUndo, raw).changes))
+
+
+def put_block(
+    batch: Batch,
+    *,
+    height: int,
+    block_hash: bytes,
+    header: bytes,
+    body: bytes | None,
+    certificate: Certificate,
+    receipts: Sequence[Receipt],
+    transactions: Sequence[tuple[bytes, int]],
+) -> None:
+    """Add a block to its batch. ``transactions`` are (id, valid until) in body order; only height 0 has no body."""
+    if (body is None) != (height == 0):
+        raise InvariantViolation(f"block {height} with the wrong body")
+    number = height.to_bytes(8, "big")
+    batch.put(_at(_HEADER, height), header)
+    if body is not None:
+        batch.put(_at(_BODY, height), body)
+    batch.put(_at(_CERTIFICATE, height), encode(certificate))
+    batch.put(_at(_RECEIPTS, height), encode(tuple(receipts)))
+    batch.put(_HEIGHT_OF + block_hash, number)
+    for position, (tx_id, valid_until_ms) in enumerate(transactions):
+        batch.put(_TRANSACTION + tx_id, number + position.to_bytes(4, "big"))
+        batch.put(seen_key(tx_id, valid_until_ms), b"")
+
+
+def put_validators(batch: Batch, *sets: tuple[ValidatorEntry, ...]) -> None:
+    """Keep validator sets under their hashes."""
+    for entries in sets:
+        raw = encode(entries)
+        batch.put(_VALIDATORS + digest(raw), raw)
+
+
+def put_head(batch: Batch, record: HeadRecord) -> None:
+    """The block of this batch is the newest."""
+    batch.put(HEAD_KEY, encode(record))
+
+
+def put_undo(batch: Batch, height: int, undo: Batch, keep: int) -> None:
+    """Keep what block ``height`` overwrote, and forget it of the block ``keep`` below."""
+    batch.put(_at(UNDO, height), encode(StoredUndo(tuple(undo.changes.items()))))
+    if height > keep:
+        batch.delete(_at(UNDO, height - keep))

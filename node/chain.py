@@ -1,0 +1,499 @@
+"""The owner of the head: opening the store, building, checking and committing blocks (DESIGN §2, CONSENSUS §3).
+
+Rules of this file
+
+* One commit at a time, in height order. Whoever brings the next block, consensus or synchronisation, goes
+  one way: execute in slices, then *one* synced batch that holds the block, its state, indexes, receipts, seen ids, undo
+  pages, the signing log's position and the head record; then the listeners are told. Nobody is told before.
+* Everything a rule needs of the head is in ``view`` (``ledger.validity.HeightView``), replaced whole after each batch.
+* Reads for clients come from snapshots: ``current`` is the state after the head, ``certified`` the one that the head's
+  header certifies (its parent's), from which proofs verify. A snapshot lives as long as somebody holds it.
+* A block with a valid certificate that is invalid by our rules is our bug, or more than f validators are Byzantine: an
+  InvariantViolation. A block without one is a peer's fault.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.context import HeightContext, Timing
+from consensus.events import Verdict
+from consensus.log import Position
+from consensus.messages import CompactBlock
+from ledger import beacon, validity
+from ledger.apply import Applied
+from ledger.blocks import (
+    Body,
+    Header,
+    Receipt,
+    certificate_hash,
+    decode_body,
+    decode_certificate,
+    decode_header,
+    genesis_certificate,
+    header_hash,
+    txs_root,
+)
+from ledger.codec import decode_own, encode
+from ledger.errors import InvariantViolation, MalformedBytes, PeerError, TransactionRejected
+from ledger.genesis import Genesis, initial_batch
+from ledger.limits import BLOCK_TRANSACTIONS_MAX
+from ledger.state import StateReader
+from ledger.store import Batch, Reader, Snapshot, Store
+from ledger.transactions import Transaction, decode_transaction, transaction_id
+from ledger.validity import HeightView
+from ledger.votes import Certificate, ValidatorEntry, certificate_fault
+
+from . import blockstore
+from .blockstore import BlockReader, HeadRecord
+from .executor import execute, undo_of
+from .mempool import Mempool
+from .verified import TransactionVerifier
+from .wire import RawBlock
+
+UNDO_BLOCKS: Final = 4
+"""Blocks that ``rollback`` can take back."""
+AHEAD_MS_MAX: Final = 2_000
+"""A fresh proposal further ahead of our clock is not prepared (DESIGN §4)."""
+BEHIND_MS_MAX: Final = 10_000
+BODY_FRAME_BYTES: Final = 1_024
+"""Room kept in a body for its framing; the certificate is counted beside it."""
+CHECKED_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBlock:
+    """A block found valid on the head of that moment."""
+
+    height: int
+    hash: bytes
+    header: Header
+    header_raw: bytes
+    body: Body
+    transactions: tuple[tuple[bytes, Transaction], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block that is durable here, as the listeners get it."""
+
+    height: int
+    hash: bytes
+    header: Header
+    header_raw: bytes
+    certificate: Certificate
+    ids: tuple[bytes, ...]
+    receipts: tuple[Receipt, ...]
+    expired: tuple[bytes, ...]
+    """Transactions that waited here and that this block is past."""
+
+
+class StateView:
+    """One state with the header and certificate of the block ``header_height``, held in a snapshot."""
+
+    def __init__(self, snapshot: Snapshot, height: int) -> None:
+        self.height = height
+        """The newest block this state includes."""
+        self.reader: Reader = snapshot
+        self.blocks = BlockReader(snapshot)
+        self.state = StateReader(snapshot)
+
+
+Listener = Callable[[Committed], None]
+
+
+class Chain:
+    """See the head of this file. Made by ``open_chain``."""
+
+    def __init__(
+        self,
+        store: Store,
+        genesis: Genesis,
+        view: HeightView,
+        *,
+        mempool: Mempool,
+        signatures: TransactionVerifier,
+        clock_ms: Callable[[], int],
+        write: Callable[[Batch], Awaitable[None]],
+        log_position: Callable[[], Position],
+    ) -> None:
+        self.genesis = genesis
+        self.view = view
+        self.blocks = BlockReader(store)
+        self._store = store
+        self._mempool = mempool
+        self._signatures = signatures
+        self._clock_ms = clock_ms
+        self._write = write
+        self._log_position = log_position
+        self.synced_position = Position(0, 0)
+        """What the newest batch of this process says of the signing log."""
+        self._turn = asyncio.Lock()
+        self._checked: dict[bytes, CheckedBlock] = {}
+        self._listeners: list[Listener] = []
+        raw = self.blocks.certificate_raw(view.height)
+        if raw is None:
+            raise InvariantViolation(f"the head {view.height} has no certificate in the store")
+        self.certificate = decode_own(Certificate, raw)
+        self.current = StateView(store.snapshot(), view.height)
+        self.certified = self.current
+        """After a start the certified state is not in a snapshot until the next block: ``current`` stands in."""
+        self._seen_minute = 0
+
+    # ---- the head ----
+
+    @property
+    def height(self) -> int:
+        """Of the newest block."""
+        return self.view.height
+
+    @property
+    def hash(self) -> bytes:
+        """Of the newest block."""
+        return self.view.header_hash
+
+    @property
+    def epoch(self) -> int:
+        """In force for the next block."""
+        return self.view.epoch
+
+    @property
+    def head_time_ms(self) -> int:
+        """Consensus time of the newest block."""
+        return self.view.header.time_ms
+
+    def seen(self, tx_id: bytes) -> bool:
+        """Whether the transaction was committed."""
+        return self.blocks.place_of(tx_id) is not None
+
+    def listen(self, listener: Listener) -> None:
+        """Call ``listener`` after each commit, in the order of registration; it may not raise."""
+        self._listeners.append(listener)
+
+    def context(self, own_keys: Sequence[bytes]) -> HeightContext:
+        """What consensus needs for the next height; ``own_keys`` are our validator keys (none for an observer)."""
+        view = self.view
+        validators = view.next_validators
+        positions = {entry.validator_key: index for index, entry in enumerate(validators)}
+        own = [positions[key] for key in own_keys if key in positions]
+        params = view.params
+        return HeightContext(
+            chain_id=view.chain_id,
+            epoch=view.epoch,
+            height=view.height + 1,
+            parent_hash=view.header_hash,
+            parent_certificate=self.certificate,
+            validators=validators,
+            index=own[0] if own else None,
+            proposers=tuple(positions[entry.validator_key] for entry in view.proposers()),
+            timing=Timing(params.timeout_ms, params.timeout_ms_max, params.certify_wait_ms),
+            certify=view.certifying_due,
+        )
+
+    def due_in_ms(self) -> int:
+        """Milliseconds until a deadline or the heartbeat makes a block due, by our clock; 0 or less: it is due."""
+        view, now_ms = self.view, self._clock_ms()
+        heartbeat_ms = view.header.time_ms + view.params.heartbeat_ms - now_ms
+        if view.next_due_ms is None:
+            return heartbeat_ms
+        return min(heartbeat_ms, view.next_due_ms - view.ledger_time(now_ms))
+
+    def deadline_due(self) -> bool:
+        """Whether a deadline's time has come, by our clock."""
+        view = self.view
+        return view.next_due_ms is not None and view.next_due_ms <= view.ledger_time(self._clock_ms())
+
+    # ---- building ----
+
+    def build(self, creator: ValidatorEntry, prove: Callable[[bytes], bytes]) -> CheckedBlock:
+        """A fresh block on the head; ``prove`` gives the beacon proof over an alpha. It is valid by construction."""
+        view = self.view
+        time_ms = max(self._clock_ms(), view.header.time_ms + 1)
+        picked: list[tuple[bytes, bytes]] = []
+        if not view.leaves_deadlines(time_ms):
+            room = view.params.block_bytes_max - BODY_FRAME_BYTES - len(encode(self.certificate))
+            picked = self._mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms)
+        proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
+        header = validity.assemble_header(
+            view,
+            time_ms=time_ms,
+            transaction_ids=[tx_id for tx_id, _ in picked],
+            creator=creator.validator_key,
+            beacon_output=beacon.proof_to_hash(proof),
+            beacon_proof=proof,
+            parent_certificate=self.certificate,
+        )
+        raw = encode(header)
+        block = CheckedBlock(
+            height=header.height,
+            hash=header_hash(raw),
+            header=header,
+            header_raw=raw,
+            body=Body(tuple(item for _, item in picked), (), self.certificate, None),
+            transactions=tuple((tx_id, self._decoded(tx_id, item)) for tx_id, item in picked),
+        )
+        self._remember(block)
+        return block
+
+    # ---- checking ----
+
+    async def check(self, block: CompactBlock, transactions: Sequence[bytes]) -> Verdict:
+        """The node's part of checking a proposal (``consensus.effects.CheckBlock``)."""
+        view, hash_ = self.view, header_hash(block.header)
+        checked = self._checked.get(hash_)
+        if checked is None:
+            body = Body(tuple(transactions), block.evidence, block.parent_certificate, block.recovery)
+            try:
+                checked = await self._check(view, block.header, body)
+            except PeerError:
+                return Verdict.INVALID
+            if self.view is not view:
+                return Verdict.INVALID  # of a height decided meanwhile: nobody asks any more
+            self._remember(checked)
+        return Verdict.STALE if self._is_stale(checked.header) else Verdict.VALID
+
+    def _is_stale(self, header: Header) -> bool:
+        now_ms = self._clock_ms()
+        if header.time_ms > now_ms + AHEAD_MS_MAX:
+            return True
+        return header.time_ms < now_ms - BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
+
+    async def _check(self, view: HeightView, header_raw: bytes, body: Body) -> CheckedBlock:
+        """All rules of a block's validity on ``view``. Raises ``PeerError``."""
+        try:
+            header = decode_header(header_raw)
+        except MalformedBytes as error:
+            raise PeerError("HEADER_MALFORMED", error.detail) from error
+        validity.check_header(view, header, header_raw)
+        transactions = self._decode(body.transactions)
+        validity.check_body(view, header, body, transactions, body_bytes=len(encode(body)))
+        for tx_id, transaction in transactions:
+            if self.blocks.seen(tx_id, transaction.valid_until_ms):
+                raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
+        await self._verify(view.epoch, body.transactions, transactions)
+        return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, transactions)
+
+    def _decode(self, raws: Sequence[bytes]) -> tuple[tuple[bytes, Transaction], ...]:
+        decoded = []
+        for raw in raws:
+            tx_id = transaction_id(raw)
+            try:
+                decoded.append((tx_id, self._decoded(tx_id, raw)))
+            except TransactionRejected as error:
+                raise PeerError("BAD_TRANSACTION", str(error)) from error
+        return tuple(decoded)
+
+    def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
+        entry = self._mempool.get(tx_id)
+        return decode_transaction(raw) if entry is None else entry.transaction
+
+    async def _verify(
+        self, epoch: int, raws: Sequence[bytes], transactions: Sequence[tuple[bytes, Transaction]]
+    ) -> None:
+        items = [(tx_id, raw, transaction) for raw, (tx_id, transaction) in zip(raws, transactions, strict=True)]
+        verdicts = await self._signatures.verify(items, epoch, urgent=True)
+        for (tx_id, _, _), valid in zip(items, verdicts, strict=True):
+            if not valid:
+                raise PeerError("BAD_TRANSACTION", f"the signature of {tx_id.hex()}")
+
+    def _remember(self, block: CheckedBlock) -> None:
+        if len(self._checked) >= CHECKED_MAX:
+            del self._checked[next(iter(self._checked))]
+        self._checked[block.hash] = block
+
+    # ---- committing ----
+
+    async def decide(self, block: CompactBlock, transactions: Sequence[bytes], certificate: Certificate) -> None:
+        """Commit what consensus decided; nothing happens when synchronisation was quicker."""
+        async with self._turn:
+            if certificate.height != self.height + 1:
+                return
+            checked = self._checked.get(certificate.block_hash)
+            if checked is None:
+                body = Body(tuple(transactions), block.evidence, block.parent_certificate, block.recovery)
+                checked = await self._check_certified(block.header, body)
+            await self._commit(checked, certificate)
+
+    async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
+        """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
+        for block in blocks:
+            raws = self._body(block).transactions
+            await self._verify(self.epoch, raws, self._decode(raws))
+
+    async def import_block(self, block: RawBlock) -> bool:
+        """Commit a block that a peer sent; false when it is not above the head any more.
+
+        Raises ``PeerError`` when the certificate does not prove it, or the body is another's.
+        """
+        async with self._turn:
+            view = self.view
+            try:
+                header, certificate = decode_header(block.header), decode_certificate(block.certificate)
+            except MalformedBytes as error:
+                raise PeerError("MALFORMED", error.detail) from error
+            if header.height <= view.height:
+                return False
+            hash_ = header_hash(block.header)
+            if header.height != view.height + 1 or (certificate.height, certificate.block_hash) != (
+                header.height,
+                hash_,
+            ):
+                raise PeerError("WRONG_BLOCK", f"height {header.height} after {view.height}")
+            fault = certificate_fault(certificate, view.next_validators, view.chain_id, view.epoch)
+            if fault is not None:
+                raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
+            checked = self._checked.get(hash_)
+            if checked is None:
+                body = self._body(block)
+                if (
+                    txs_root([transaction_id(raw) for raw in body.transactions]) != header.txs_root
+                    or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
+                ):
+                    raise PeerError("WRONG_BODY", f"height {header.height}")
+                checked = await self._check_certified(block.header, body)
+            await self._commit(checked, certificate)
+            return True
+
+    def _body(self, block: RawBlock) -> Body:
+        try:
+            return decode_body(block.body)
+        except MalformedBytes as error:
+            raise PeerError("MALFORMED", error.detail) from error
+
+    async def _check_certified(self, header_raw: bytes, body: Body) -> CheckedBlock:
+        try:
+            return await self._check(self.view, header_raw, body)
+        except PeerError as error:
+            raise InvariantViolation(
+                f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"
+            ) from error
+
+    async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
+        old, store = self.view, self._store
+        applied = await execute(store, old, block.header, block.body, block.transactions)
+        batch = self._batch(old, block, certificate, applied)
+        position = self._log_position()
+        record = HeadRecord(
+            height=block.height,
+            hash=block.hash,
+            state_root=applied.state_root,
+            receipts_root=applied.receipts_root,
+            log_sequence=position.sequence,
+            log_crc=position.crc,
+        )
+        blockstore.put_head(batch, record)
+        await self._write(batch)
+        self.view, self.certificate, self.synced_position = applied.view, certificate, position
+        self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
+        self._checked.clear()
+        ids = tuple(tx_id for tx_id, _ in block.transactions)
+        expired = self._mempool.remove_committed(ids, block.header.time_ms)
+        committed = Committed(
+            height=block.height,
+            hash=block.hash,
+            header=block.header,
+            header_raw=block.header_raw,
+            certificate=certificate,
+            ids=ids,
+            receipts=applied.receipts,
+            expired=tuple(expired),
+        )
+        for listener in self._listeners:
+            listener(committed)
+
+    def _batch(self, old: HeightView, block: CheckedBlock, certificate: Certificate, applied: Applied) -> Batch:
+        batch = applied.batch
+        blockstore.put_undo(batch, block.height, undo_of(self._store, batch), UNDO_BLOCKS)
+        blockstore.put_block(
+            batch,
+            height=block.height,
+            block_hash=block.hash,
+            header=block.header_raw,
+            body=encode(block.body),
+            certificate=certificate,
+            receipts=applied.receipts,
+            transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in block.transactions],
+        )
+        if block.header.next_validators_hash != old.header.next_validators_hash:
+            blockstore.put_validators(batch, old.after_next_validators)
+        minute = block.header.time_ms // 60_000
+        if minute != self._seen_minute:
+            for key in self.blocks.expired_seen(0, block.header.time_ms):
+                batch.delete(key)
+            self._seen_minute = minute
+        return batch
+
+    # ---- serving ----
+
+    def raw_block(self, height: int) -> RawBlock | None:
+        """A stored block above 0 with a certificate, for a node that is behind."""
+        header = self.blocks.header_raw(height)
+        body = self.blocks.body_raw(height)
+        certificate = self.blocks.certificate_raw(height)
+        if header is None or body is None or certificate is None:
+            return None
+        return RawBlock(header, body, certificate)
+
+    def compact(self, block: CheckedBlock) -> CompactBlock:
+        """The compact form of a block we built."""
+        ids = b"".join(tx_id for tx_id, _ in block.transactions)
+        return CompactBlock(block.header_raw, ids, block.body.evidence, block.body.parent_certificate, None)
+
+
+def load_view(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
+    """The head of the store, which is made from the genesis when it is empty; and the log position it remembers."""
+    blocks = BlockReader(store)
+    head = blocks.head()
+    if head is None:
+        return _begin(store, genesis), Position(0, 0)
+    position = Position(head.log_sequence, head.log_crc)
+    header_raw = blocks.header_raw(head.height)
+    if header_raw is None or header_hash(header_raw) != head.hash:
+        raise InvariantViolation(f"the head {head.height} is not in the store")
+    header = decode_own(Header, header_raw)
+    if head.height == 0:
+        view = validity.view_at_genesis(
+            store, chain_id=genesis.chain_id, params=genesis.params, header=header, state_root=head.state_root
+        )
+        return view, position
+    parent = blocks.header(head.height - 1)
+    own, following = blocks.validators(header.validators_hash), blocks.validators(header.next_validators_hash)
+    if parent is None or own is None or following is None:
+        raise InvariantViolation(f"the parent or the validators of the head {head.height} are not in the store")
+    view = validity.restored_view(
+        store,
+        chain_id=genesis.chain_id,
+        params=genesis.params,
+        header=header,
+        header_raw=header_raw,
+        parent_header=parent,
+        validators=own,
+        next_validators=following,
+        state_root=head.state_root,
+        receipts_root=head.receipts_root,
+    )
+    return view, position
+
+
+def _begin(store: Store, genesis: Genesis) -> HeightView:
+    batch, header, root = initial_batch(genesis)
+    raw = encode(header)
+    hash_ = header_hash(raw)
+    view_root = txs_root([])
+    blockstore.put_block(
+        batch,
+        height=0,
+        block_hash=hash_,
+        header=raw,
+        body=None,
+        certificate=genesis_certificate(hash_),
+        receipts=(),
+        transactions=(),
+    )
+    blockstore.put_validators(batch, genesis.validators())
+    blockstore.put_head(batch, HeadRecord(0, hash_, root, view_root, 0, 0))
+    store.write(batch)
+    return validity.view_at_genesis(
+        store, chain_id=genesis.chain_id, params=genesis.params, header=header, state_root=root
+    )
