@@ -61,6 +61,8 @@ class TransactionVerifier:
         """Whether the signature of each (id, raw, decoded transaction) is valid in ``epoch``, in order."""
         results = [self.verified.known(tx_id) for tx_id, _, _ in items]
         unknown = [at for at, known in enumerate(results) if not known]
+        if not unknown:
+            return results
         records = []
         for at in unknown:
             _, raw, transaction = items[at]
