@@ -86,16 +86,14 @@ class BuildBlock:
 
 @dataclass(frozen=True, slots=True)
 class FetchBody:
-    """Look for these transactions: first among ``recent`` (came with the proposal, their ids unchecked) and our
-    mempool.
+    """Look for these transactions in our mempool. Needs nothing durable.
 
-    Answer ``BodyAvailable`` at once with what was found; the core asks peers for the rest. Needs nothing durable.
+    Answer ``BodyAvailable`` at once with what was found, even if that is nothing; the core asks peers for the rest.
     """
 
     height: int
     hash: bytes
     ids: tuple[bytes, ...]
-    recent: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +156,9 @@ class Blame:
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """Records of heights up to ``height`` may be dropped at the next rotation: their batch is synced (CONSENSUS §3)."""
+    """Records up to ``DecidedRecord(epoch, height)`` may be dropped at the next rotation: that batch is synced (§3)."""
 
+    epoch: int
     height: int
 
 

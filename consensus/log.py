@@ -14,7 +14,7 @@ database and LastSeen stand behind that. The choice of CRC is ``docs/decisions/0
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -22,7 +22,17 @@ from ledger.codec import decode, encode
 from ledger.errors import InvariantViolation, MalformedBytes, OperatorError
 
 from .messages import MESSAGE_BYTES_MAX
-from .records import RECORD_TYPES, DecidedRecord, FirstRecord, ProposalRecord, Record, VoteRecord
+from .records import (
+    RECORD_TYPES,
+    AdoptRecord,
+    BodyRecord,
+    DecidedRecord,
+    FirstRecord,
+    LockRecord,
+    ProposalRecord,
+    Record,
+    VoteRecord,
+)
 
 MARKER: Final = b"HZL1"
 FRAME: Final = struct.Struct(">4sIIIQQB")
@@ -54,8 +64,8 @@ class Log(Protocol):
 
     def append(self, records: Iterable[Record]) -> Position: ...
 
-    def compact(self, height: int) -> None:
-        """Records of heights up to ``height`` may be dropped when the file is next rotated."""
+    def compact(self, epoch: int, height: int) -> None:
+        """When the file is next rotated, only ``carried(records + DecidedRecord(epoch, height))`` need be kept."""
 
 
 @dataclass(slots=True)
@@ -123,23 +133,19 @@ def decode_log(raw: bytes, start: Position | None = None) -> Decoded:
     return decoded
 
 
-def carried(records: Iterable[Record], height: int) -> list[Record]:
-    """What a rotation copies into the new file when everything up to ``height`` is decided and synced.
+def carried(records: Sequence[Record], decided: DecidedRecord) -> list[Record]:
+    """What a rotation copies into the new file when everything up to ``decided`` is decided and synced.
 
-    The first record, the newest decided mark, and every record above ``height``, in their order. What is left out is
-    only what no rule asks for: nothing is ever signed at a decided height, and its body is in the database.
+    The first record, the decided mark, and every record above it, in their order. What is left out is only what no rule
+    asks for: nothing is ever signed at a decided height, and its body is in the database.
     """
-    first: list[Record] = []
-    decided: list[Record] = []
-    kept: list[Record] = []
-    for record in records:
-        if isinstance(record, FirstRecord):
-            first = [record]
-        elif isinstance(record, DecidedRecord):
-            decided = [record]
-        elif height_of(record) > height:
-            kept.append(record)
-    return first + decided + kept
+    first = [record for record in records if isinstance(record, FirstRecord)][-1:]
+    kept = [
+        record
+        for record in records
+        if not isinstance(record, FirstRecord | DecidedRecord) and height_of(record) > decided.height
+    ]
+    return [*first, decided, *kept]
 
 
 def height_of(record: Record) -> int:
@@ -149,16 +155,13 @@ def height_of(record: Record) -> int:
             return 0
         case ProposalRecord() | VoteRecord():
             return record.message.height
-        case _ if hasattr(record, "height"):
-            return int(record.height)
-    return _named_height(record)
-
-
-def _named_height(record: Record) -> int:
-    lock = getattr(record, "lock", None)
-    lock = getattr(lock, "lock", lock)
-    heights = [vote.message.height for vote in getattr(record, "votes", ())]
-    return max([*heights, lock.height if lock is not None else 0])
+        case LockRecord():
+            return record.lock.height
+        case AdoptRecord():
+            heights = [vote.message.height for vote in record.votes]
+            return max([*heights, height_of(record.lock) if record.lock is not None else 0])
+        case BodyRecord() | DecidedRecord():
+            return record.height
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +190,10 @@ def _frame_at(raw: bytes, offset: int) -> _Frame | None:
     if _crc(previous_crc, durable, sequence, kind, payload) != crc:
         return None
     try:
-        record = decode(RECORD_TYPES[kind - 1], payload, bytes_max=PAYLOAD_BYTES_MAX)
+        record: Record = decode(Record, payload, bytes_max=PAYLOAD_BYTES_MAX)
     except MalformedBytes:
+        return None
+    if _TYPE_NUMBER[type(record)] != kind:
         return None
     return _Frame(record, previous_crc, crc, durable, sequence, end)
 

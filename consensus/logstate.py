@@ -2,8 +2,7 @@
 
 The record belongs to the *seat* and is ordered by (epoch, height, round); a key rotation does not change it. It is a
 pure function of the records in their order, so a crash loses nothing: replaying the log gives the same record. An
-intent that the rules forbid is *not granted* by the fold; so a damaged caller cannot obtain by writing what it could not by
-asking.
+intent that the rules forbid is *not granted* by the fold, so nobody obtains by writing what he could not by asking.
 
 The rules are the list of §1. With "one message per (h, r, kind)" alone this forks: B locks X in round 0 alone; A, C,
 Z move to round 1 and decide Y; A's delayed round-0 Prepares arrive, A signs Commit(0, X), B decides X. Therefore a
@@ -33,6 +32,8 @@ SignedKind = Proposal | Prepare | Commit | RoundChange
 Slot = tuple[type[SignedKind], int]
 """(kind, round): at one (epoch, height) one message may ever be signed in it."""
 NO_ROUND: Final = -1
+BODIES_MAX: Final = 32
+"""Bodies of one height held in memory: the newest, and always the locked one; older ones stay in the log only."""
 
 
 class LogState:
@@ -74,7 +75,7 @@ class LogState:
             case BodyRecord():
                 self.raise_to(record.epoch, record.height)
                 if (record.epoch, record.height) == (self.epoch, self.height):
-                    self.bodies[record.hash] = record
+                    self._keep_body(record)
             case ProposalRecord():
                 if self._grant(record.epoch, record.message):
                     self.proposals[record.message.round] = record
@@ -138,6 +139,12 @@ class LogState:
         if message.round < 1 or message.round <= message.prepared_round:
             return "a RoundChange targets a round above 0 and above its prepared round"
         return None
+
+    def _keep_body(self, record: BodyRecord) -> None:
+        if len(self.bodies) >= BODIES_MAX:
+            locked = self.lock.hash if self.lock is not None else b""
+            del self.bodies[next(hash for hash in self.bodies if hash != locked)]
+        self.bodies[record.hash] = record
 
     def _grant(self, epoch: int, message: SignedKind) -> bool:
         if self.fault(epoch, message) is not None:
