@@ -268,9 +268,7 @@ class GossipPolicy:
         questions: dict[bytes, list[bytes]] = {}
         for transaction_id in ids:
             want = self._wanted[transaction_id]
-            # The first source is asked and goes to the end of the line.
-            peer = want.sources.pop(0)
-            want.sources.append(peer)
+            peer = want.sources[0]
             want.deadline_s = now_s + PULL_TIMEOUT_S
             want.attempts += 1
             if self._asked.get(peer, 0) < WANTED_PER_PEER_MAX:
@@ -310,7 +308,9 @@ class GossipPolicy:
             if want.deadline_s > now_s:
                 break
             self._unask(want)
-            want.sources = [peer for peer in want.sources if peer in self._bits]
+            # Who had his turn goes to the end of the line; who is gone leaves it.
+            turn = want.sources[1:] + want.sources[:1]
+            want.sources = [peer for peer in turn if peer in self._bits]
             hopeless = not want.sources or want.attempts >= PULL_ATTEMPTS_MAX
             if hopeless or self._pool.is_known(transaction_id):
                 del self._wanted[transaction_id]
