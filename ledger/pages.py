@@ -78,11 +78,12 @@ class Fresh:
 class Patched:
     """A changed page as it was stored, and the rows put since: the other leaves and rows are copied, never decoded."""
 
-    __slots__ = ("body", "count", "puts")
+    __slots__ = ("body", "count", "places", "puts")
 
     def __init__(self, body: bytes, count: int) -> None:
         self.body = body
         self.count = count
+        self.places = layout(body, count)
         self.puts: dict[int, bytes] = {}
 
     def row(self, slot: int) -> bytes | None:
@@ -102,7 +103,7 @@ class Patched:
     def flush(self, table: int, number: int) -> tuple[bytes, bytes]:
         """The encoded page, and the hash of its node."""
         body = self.body
-        old_lengths, hashes_at, rows_at = layout(body, self.count)
+        old_lengths, hashes_at, rows_at = self.places
         lengths = list(old_lengths)
         leaf = _leaf_hasher(table, number)
         hashes = bytearray(body[hashes_at:rows_at])

@@ -39,6 +39,9 @@ SEEN = b"s"
 
 SPACES = (META, ROWS, NODES, LENGTHS, INDEXES, UNDO, BLOCKS, SEEN)
 
+SEALED = frozenset((ROWS, NODES, LENGTHS))
+"""Spaces whose values carry their own checksum (`ledger.pages`): a store need not check them a second time."""
+
 
 def index_key(name: bytes, key: bytes) -> bytes:
     """The key of `key` in the derived index `name` (exactly one byte, chosen by the index's owner)."""

@@ -328,10 +328,7 @@ class Tables(TableReader):
         page.put(row_id & 15, value)
 
     def _load(self, table: Table, number: int) -> Patched:
-        body = open_value(self._reader, page_key(table, number))
-        count = self._rows_in(table, number)
-        layout(body, count)
-        return Patched(body, count)
+        return Patched(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
 
     def _last_page(self, table: Table) -> Fresh:
         """The last page, partly full, ready to be appended to."""
