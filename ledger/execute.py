@@ -22,9 +22,9 @@ def _advance_clock(state: State, body: tx.AdvanceClock, sender: Sender) -> tuple
 
 RULES: Final[dict[type[Any], Rule]] = {
     tx.AdvanceClock: _advance_clock,
-    tx.Enrol: lambda state, body, sender: members.enrol(state, body, sender.key),
+    tx.Enrol: lambda state, body, sender: members.enrol(state, body, sender.signer),
     tx.EnrolBatch: lambda state, body, sender: members.enrol_batch(state, body),
-    tx.Exit: lambda state, body, sender: members.exit_member(state, body),
+    tx.Exit: lambda state, body, sender: members.exit_member(state, body, sender.signer),
     tx.ExitBatch: lambda state, body, sender: members.exit_batch(state, body),
     tx.FileClaim: claims.file,
     tx.Diagnose: claims.diagnose,

@@ -1,6 +1,7 @@
 """The chain of a plan's deadlines: notice p -> settle p -> close p -> notice p + 1 (LEDGER §5).
 
-Each is due at ``max(calendar, opening + window)``: the settlement ``SETTLE_AFTER_DAYS`` after the notice opened, the close ``pay_days`` after the settlement opened, the next notice at the close. So a late period keeps its number and
+Each is due at ``max(calendar, opening + window)``: the settlement ``SETTLE_AFTER_DAYS`` after the notice opened,
+the close ``pay_days`` after the settlement opened, the next notice at the close. So a late period keeps its number and
 its year, and no outage shortens a window. The money is ``settlement``'s; here claims follow it, and the next deadline
 is scheduled. ``Plan.stage`` and ``Plan.due_ms`` always name the one deadline of the plan that is in the queue.
 """
@@ -13,9 +14,8 @@ from . import claims, members, plans, settlement
 from .calendar import MS_PER_DAY, day_of, next_notice_period, notice_ms, settle_ms
 from .claim_table import ClaimState, Event
 from .deadlines import DeadlineKind, schedule
-from .errors import InvariantViolation
 from .params import PlanParams
-from .rows import NONE, Claim, Plan, PlanVersion, Settlement
+from .rows import Claim, Plan, PlanVersion, Settlement
 from .state import Index, State, u32
 
 SETTLE_AFTER_DAYS: Final = 7
@@ -36,55 +36,47 @@ def open_plan(state: State, name: str, params: PlanParams) -> int:
 
 
 def notice(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
-    """Freeze the counts, notice every cleared claim that fits. Returns (period, claims noticed, aid in fen)."""
-    plan = settlement.notice(state, plan_id, _at(state, plan_id, plans.STAGE_NOTICE))
-    count, aid_fen = _notice_claims(state, plan_id, plan, opened_ms)
-    due_ms = max(settle_ms(plan.period), opened_ms + SETTLE_AFTER_DAYS * MS_PER_DAY)
-    _next(state, plan_id, plan, plans.STAGE_SETTLE, due_ms)
-    return plan.period, count, aid_fen
+    """Freeze the counts, notice every cleared claim that fits. Returns (period, claims noticed, their aid in fen)."""
+    plan = settlement.notice(state, plan_id, state.get(Plan, plan_id))
+    noticed = _notice_claims(state, plan_id, plan, opened_ms)
+    settlement.announce(state, plan_id, plan, noticed)
+    _next(state, plan_id, plan, max(settle_ms(plan.period), opened_ms + SETTLE_AFTER_DAYS * MS_PER_DAY))
+    return plan.period, len(noticed), sum(claim.amount_fen for _, claim in noticed)
 
 
 def settle(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
-    """Divide the approved aid of the period. Returns (period, claims settled)."""
-    plan = _at(state, plan_id, plans.STAGE_SETTLE)
+    """Divide the approved aid of the period. Returns (period, claims settled, their aid in fen)."""
+    plan = state.get(Plan, plan_id)
     approved = [(claim_id, claim) for claim_id, claim in _of_period(state, plan_id, plan) if _is_approved(claim)]
     settled = settlement.settle(state, plan_id, plan, approved)
+    params = state.get(PlanVersion, state.get(Settlement, plan.settlement).version).params
+    _next(state, plan_id, settled, opened_ms + params.pay_days * MS_PER_DAY)
     for claim_id, claim in approved:
         claims.move(state, claim_id, claim, Event.SETTLE, opened_ms)
         members.benefit(state, claim.member, plan.period)
-    due_ms = opened_ms + _params(state, plan).pay_days * MS_PER_DAY
-    _next(state, plan_id, settled, plans.STAGE_CLOSE, due_ms)
-    return plan.period, len(approved)
+    return plan.period, len(approved), sum(claim.amount_fen for _, claim in approved)
 
 
 def close(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
     """Close the collection of the period; the next notice is due by the calendar, at the earliest now."""
-    plan = _at(state, plan_id, plans.STAGE_CLOSE)
-    closed = settlement.close(state, plan_id, plan)
-    following = replace(closed, period=plan.period + 1, settlement=NONE)
-    _next(state, plan_id, following, plans.STAGE_NOTICE, max(notice_ms(plan.period + 1), opened_ms))
-    return (plan.period,)
+    closed = settlement.close(state, plan_id, state.get(Plan, plan_id))
+    _next(state, plan_id, closed, max(notice_ms(closed.period), opened_ms))
+    return (closed.period - 1,)
 
 
-def _notice_claims(state: State, plan_id: int, plan: Plan, opened_ms: int) -> tuple[int, int]:
-    """CLEARED -> NOTICED in the order of their ids, as long as they fit; the others wait for the next notice."""
-    room = settlement.capacity(state, plan_id, plan)
-    count = aid_fen = 0
+def _notice_claims(state: State, plan_id: int, plan: Plan, opened_ms: int) -> list[tuple[int, Claim]]:
+    """CLEARED -> NOTICED for all that keep within the case cap; the others wait for the next notice."""
+    row = state.get(Settlement, plan.settlement)
+    params = state.get(PlanVersion, row.version).params
+    most_fen = settlement.capacity(state, plan_id, plan, row.counts, params)
+    noticed: list[tuple[int, Claim]] = []
     for key, _ in state.index_scan(Index.CLEARED, u32(plan_id)):
         claim_id = int.from_bytes(key[4:], "big")
         claim = state.get(Claim, claim_id)
-        if claim.amount_fen > room.case_fen or aid_fen + claim.amount_fen > room.total_fen:
-            continue
-        claims.move(state, claim_id, claim, Event.NOTICE, opened_ms, period=plan.period)
-        count, aid_fen = count + 1, aid_fen + claim.amount_fen
-    return count, aid_fen
-
-
-def _at(state: State, plan_id: int, stage: int) -> Plan:
-    plan = state.get(Plan, plan_id)
-    if plan.stage != stage:
-        raise InvariantViolation(f"plan {plan_id} is at stage {plan.stage}, its deadline says {stage}")
-    return plan
+        if claim.amount_fen <= most_fen:
+            moved = claims.move(state, claim_id, claim, Event.NOTICE, opened_ms, period=plan.period)
+            noticed.append((claim_id, moved))
+    return noticed
 
 
 def _of_period(state: State, plan_id: int, plan: Plan) -> list[tuple[int, Claim]]:
@@ -98,11 +90,7 @@ def _is_approved(claim: Claim) -> bool:
     return claim.state == ClaimState.APPROVED
 
 
-def _params(state: State, plan: Plan) -> PlanParams:
-    """The version in force at the notice of the plan's present period."""
-    return state.get(PlanVersion, state.get(Settlement, plan.settlement).version).params
-
-
-def _next(state: State, plan_id: int, plan: Plan, stage: int, due_ms: int) -> None:
-    state.put(plan_id, replace(plan, stage=stage, due_ms=due_ms))
-    schedule(state, STAGE_KINDS[stage], due_ms, plan_id)
+def _next(state: State, plan_id: int, plan: Plan, due_ms: int) -> None:
+    """Store the plan's row, now at its next stage, and schedule that stage's deadline."""
+    state.put(plan_id, replace(plan, due_ms=due_ms))
+    schedule(state, STAGE_KINDS[plan.stage], due_ms, plan_id)

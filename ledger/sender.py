@@ -24,6 +24,11 @@ class Sender:
     member: int = _NOBODY
     """Id of the member who acts with his own key, or ``NONE``."""
 
+    @property
+    def signer(self) -> int | bytes:
+        """The organisation's id, or the key of a person: what the rules of members ask for."""
+        return self.key if self.organisation == _NOBODY else self.organisation
+
 
 def authorise(state: State, transaction: Transaction) -> Sender:
     """The sender of an executing transaction, who may send it.

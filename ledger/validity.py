@@ -8,7 +8,8 @@ Three parties share the checks:
   it once, on admission), and no id was committed by an earlier block of the validity window (it owns the seen ids);
 * consensus: the creator's turn, and how far a *fresh* proposal's time may be from the validator's own clock.
 
-``HeightView`` is everything a check needs, as values: ``view_at_genesis`` makes the first, applying a block the next. Nothing here reads a store, but the small helpers that make the view.
+``HeightView`` is everything a check needs, as values: ``view_at_genesis`` makes the first, applying a block the next.
+Nothing here reads a store, but the small helpers that make the view.
 """
 
 from collections.abc import Sequence
