@@ -1,0 +1,394 @@
+"""The asyncio shell of the agreement: events in, effects performed in order (CONSENSUS §1, ``consensus.effects``).
+
+Rules of this file
+
+* The core decides, this file performs. What must be durable before what is sent is the core's construction: a vote goes
+  Persist -> ``Persisted`` -> Sign -> ``Signed`` -> Broadcast, and each step here only answers the one before.
+* ``SafetyRules`` is told of a height before the core is, and of records once they are durable, before the core is.
+* Everything runs in the event loop's thread; ``_feed`` is not re-entered, so effects keep their order.
+* A peer's rubbish is a ``PeerError`` to the caller, who ends the link; a broken rule found later is ``Blame``.
+* A block is due for the reasons of CONSENSUS §2; each reason is told to the core at most once a height.
+"""
+
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Final, Protocol
+
+from consensus.context import HeightContext
+from consensus.core import Consensus
+from consensus.effects import (
+    Behind,
+    Blame,
+    Broadcast,
+    BuildBlock,
+    CheckBlock,
+    Compact,
+    Decide,
+    Effect,
+    FetchBody,
+    Persist,
+    ReportEvidence,
+    Send,
+    SetTimer,
+    Sign,
+)
+from consensus.events import (
+    BlockBuilt,
+    BlockChecked,
+    BlockDue,
+    BodyAvailable,
+    DueReason,
+    Event,
+    HeadRefuted,
+    HeightStarted,
+    PeerUp,
+    Persisted,
+    Received,
+    Signed,
+    Timeout,
+    Timer,
+    TimerKind,
+)
+from consensus.log import Position
+from consensus.messages import NONCE_BYTES, RECENT_BYTES_MAX, Message, decode_message, encode_message
+from consensus.records import Record
+from consensus.safety import SafetyRules
+from ledger.blocks import Evidence
+from ledger.errors import InvariantViolation, PeerError
+from ledger.votes import ValidatorEntry, quorum
+from p2p.clock import Clock, TimerHandle
+from p2p.limits import Channel
+
+from .chain import Chain, Committed
+from .mempool import Mempool
+from .roster import Roster
+
+EVIDENCE_KEPT_MAX: Final = 64
+PUSH_AGAIN_S: Final = 5.0
+"""Transactions that still wait are pushed to all again so often (CONSENSUS §2)."""
+PUSH_AGAIN_MAX: Final = 256
+
+
+class Links(Protocol):
+    """What the driver needs of the network."""
+
+    def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool: ...
+
+    def penalize(self, peer: bytes, error: PeerError) -> None: ...
+
+
+class SigningLog(Protocol):
+    """What the driver needs of the signing log (``node.votelog``)."""
+
+    def append(self, records: Iterable[Record]) -> Position: ...
+
+    def batched(self, position: Position) -> None: ...
+
+    def compact(self, epoch: int, height: int) -> None: ...
+
+
+class Gossip(Protocol):
+    """What the driver needs of the transactions' gossip."""
+
+    def submit(self, transaction_id: bytes, raw: bytes) -> None: ...
+
+    def holders(self, transaction_id: bytes) -> frozenset[bytes]: ...
+
+
+class Seat:
+    """What makes a node a validator: its keys, its record, its log. An observer has none."""
+
+    def __init__(self, keys: tuple[bytes, ...], safety: SafetyRules, log: SigningLog) -> None:
+        self.keys = keys
+        """Our validator public keys, the present one first."""
+        self.safety = safety
+        self.log = log
+
+
+class Driver:
+    """See the head of this file. ``start`` it once the links may be used."""
+
+    def __init__(
+        self,
+        *,
+        core: Consensus,
+        seat: Seat | None,
+        chain: Chain,
+        mempool: Mempool,
+        gossip: Gossip,
+        links: Links,
+        clock: Clock,
+        roster: Callable[[], Roster],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        behind: Callable[[bytes, int], None],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead."""
+        self._core = core
+        self._seat = seat
+        self._chain = chain
+        self._mempool = mempool
+        self._gossip = gossip
+        self._links = links
+        self._clock = clock
+        self._roster = roster
+        self._spawn = spawn
+        self._behind = behind
+        self._random_bytes = random_bytes
+        self._context: HeightContext | None = None
+        self._queue: deque[Event] = deque()
+        self._feeding = False
+        self._timers: dict[TimerKind, TimerHandle] = {}
+        self._persisting: deque[tuple[int, Persist]] = deque()
+        self._held: deque[Persist] | None = None
+        self._said: set[DueReason] = set()
+        self._due_timer: TimerHandle | None = None
+        self._pushed_s = 0.0
+        self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_KEPT_MAX)
+        """Contradictions seen lately, for the operator; the oldest is forgotten."""
+        self.rounds_above_zero = 0
+        """Blocks decided in a round above 0, since the start."""
+
+    # ---- what happens ----
+
+    def start(self) -> None:
+        """Open the next height; from now on commits open the following ones."""
+        self._chain.listen(self._committed)
+        self._open_height()
+
+    @property
+    def height(self) -> int:
+        """The open height."""
+        return self._core.height
+
+    @property
+    def round(self) -> int:
+        """Our round at it."""
+        return self._core.round
+
+    @property
+    def signing(self) -> bool:
+        """Whether we vote."""
+        return self._core.signing and self._held is None
+
+    def received(self, peer: bytes, payload: bytes) -> None:
+        """A message of the consensus class. Raises ``MalformedBytes``."""
+        message = decode_message(payload)
+        self._feed(Received(peer, self._roster().index_of(peer), message))
+
+    def peer_up(self, peer: bytes) -> None:
+        """A link came up."""
+        index = self._roster().index_of(peer)
+        if index is not None:
+            self._feed(PeerUp(index))
+
+    def head_refuted(self, peer: bytes) -> None:
+        """Synchronisation could not obtain the blocks this peer's head promised."""
+        self._feed(HeadRefuted(peer))
+
+    def durable(self, position: Position) -> None:
+        """The signing log is on the disk up to ``position``."""
+        while self._persisting and self._persisting[0][0] <= position.sequence:
+            _, effect = self._persisting.popleft()
+            if self._seat is not None:
+                self._seat.safety.recorded(effect.records)
+            self._feed(Persisted(effect.token))
+
+    def pending(self) -> None:
+        """Transactions have entered the mempool."""
+        self._say(DueReason.PENDING)
+        if self._due_timer is None or len(self._mempool) == 1:
+            self._watch_due()
+
+    def hold(self) -> None:
+        """Sign nothing from now on: what is to be made durable waits."""
+        if self._held is None:
+            self._held = deque()
+
+    def release(self) -> None:
+        """Sign again."""
+        held, self._held = self._held, None
+        for effect in held or ():
+            self._persist(effect)
+
+    def stop(self) -> None:
+        """No timer of ours fires any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+
+    # ---- heights ----
+
+    def _committed(self, committed: Committed) -> None:
+        if committed.certificate.round > 0:
+            self.rounds_above_zero += 1
+        self._open_height()
+
+    def _open_height(self) -> None:
+        keys = self._seat.keys if self._seat is not None else ()
+        context = self._context = self._chain.context(keys)
+        if self._seat is not None:
+            validator_keys = tuple(entry.validator_key for entry in context.validators)
+            self._seat.safety.begin(context.epoch, context.height, validator_keys)
+            self._seat.log.batched(self._chain.synced_position)
+        self._said.clear()
+        self._feed(HeightStarted(context, self._random_bytes(NONCE_BYTES)))
+        if len(self._mempool):
+            self._say(DueReason.PENDING)
+        self._watch_due()
+
+    def _watch_due(self) -> None:
+        """Say what is due now, and look again when the next thing may be."""
+        if self._due_timer is not None:
+            self._due_timer.cancel()
+        chain = self._chain
+        wait_ms = chain.due_in_ms()
+        if wait_ms <= 0:
+            self._say(DueReason.DEADLINE if chain.deadline_due() else DueReason.HEARTBEAT)
+            wait_ms = chain.view.params.heartbeat_ms
+        if len(self._mempool):
+            bound_ms = chain.view.params.announce_bound_ms
+            self._watch_old(bound_ms)
+            wait_ms = min(wait_ms, bound_ms)
+        self._due_timer = self._clock.call_later(wait_ms / 1_000, self._watch_due)
+
+    def _watch_old(self, bound_ms: int) -> None:
+        now_ms = self._clock.time_ms()
+        if self._mempool.oldest_due(bound_ms, quorum(len(self._chain.view.next_validators)), now_ms) is not None:
+            self._say(DueReason.ANNOUNCED)
+        now_s = self._clock.monotonic_s()
+        if now_s - self._pushed_s >= PUSH_AGAIN_S:
+            self._pushed_s = now_s
+            for tx_id in self._mempool.older_than(int(PUSH_AGAIN_S * 1_000), now_ms, PUSH_AGAIN_MAX):
+                entry = self._mempool.get(tx_id)
+                if entry is not None:
+                    self._gossip.submit(tx_id, entry.raw)
+
+    def _say(self, reason: DueReason) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            self._feed(BlockDue(self._chain.height + 1, reason))
+
+    # ---- events and effects ----
+
+    def _feed(self, event: Event) -> None:
+        self._queue.append(event)
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._queue:
+                for effect in self._core.step(self._queue.popleft()):
+                    _PERFORM[type(effect)](self, effect)
+        finally:
+            self._feeding = False
+
+    def _persist(self, effect: Persist) -> None:
+        if self._seat is None:
+            raise InvariantViolation("an observer has nothing to persist")
+        if self._held is not None:
+            self._held.append(effect)
+            return
+        position = self._seat.log.append(effect.records)
+        self._persisting.append((position.sequence, effect))
+
+    def _sign(self, effect: Sign) -> None:
+        if self._seat is None:
+            raise InvariantViolation("an observer signs nothing")
+        self._queue.append(Signed(effect.token, self._seat.safety.sign(effect.request)))
+
+    def _send(self, effect: Send) -> None:
+        payload = encode_message(effect.message)
+        peers = self._links_of(effect.to) if isinstance(effect.to, int) else (effect.to,)
+        for peer in peers:
+            self._links.send(peer, Channel.CONSENSUS, payload)
+
+    def _links_of(self, index: int) -> tuple[bytes, ...]:
+        return self._roster().links[index]
+
+    def _broadcast(self, effect: Broadcast) -> None:
+        self._to_all(effect.message)
+
+    def _to_all(self, message: Message) -> None:
+        payload = encode_message(message)
+        own = self._context.index if self._context is not None else None
+        for index, keys in enumerate(self._roster().links):
+            if index != own:
+                for key in keys:
+                    self._links.send(key, Channel.CONSENSUS, payload)
+
+    def _set_timer(self, effect: SetTimer) -> None:
+        timer = effect.timer
+        running = self._timers.get(timer.kind)
+        if running is not None:
+            running.cancel()
+        self._timers[timer.kind] = self._clock.call_later(effect.delay_ms / 1_000, lambda: self._timeout(timer))
+
+    def _timeout(self, timer: Timer) -> None:
+        self._feed(Timeout(timer))
+
+    def _build(self, effect: BuildBlock) -> None:
+        seat, chain = self._seat, self._chain
+        if effect.height != chain.height + 1 or seat is None:
+            return
+        built = chain.build(self._own_entry(), seat.safety.beacon_proof)
+        recent: list[bytes] = []
+        size = 0
+        for (tx_id, _), raw in zip(built.transactions, built.body.transactions, strict=True):
+            if size + len(raw) <= RECENT_BYTES_MAX and not self._gossip.holders(tx_id):
+                recent.append(raw)
+                size += len(raw)
+        self._queue.append(
+            BlockBuilt(effect.height, effect.round, chain.compact(built), built.body.transactions, tuple(recent))
+        )
+
+    def _own_entry(self) -> ValidatorEntry:
+        if self._context is None or self._context.index is None:
+            raise InvariantViolation("a node without a seat builds no block")
+        return self._context.validators[self._context.index]
+
+    def _fetch(self, effect: FetchBody) -> None:
+        found = tuple(self._mempool.raw(tx_id) for tx_id in effect.ids)
+        self._queue.append(BodyAvailable(effect.height, effect.hash, found))
+
+    def _check(self, effect: CheckBlock) -> None:
+        self._spawn(self._check_block(effect))
+
+    async def _check_block(self, effect: CheckBlock) -> None:
+        if effect.height == self._chain.height + 1:
+            verdict = await self._chain.check(effect.block, effect.transactions)
+            self._feed(BlockChecked(effect.height, effect.hash, verdict))
+
+    def _decide(self, effect: Decide) -> None:
+        self._spawn(self._chain.decide(effect.block, effect.transactions, effect.certificate))
+
+    def _report(self, effect: ReportEvidence) -> None:
+        self.evidence.append(effect.evidence)
+
+    def _note_behind(self, effect: Behind) -> None:
+        self._behind(effect.peer, effect.head_height)
+
+    def _blame(self, effect: Blame) -> None:
+        self._links.penalize(effect.peer, PeerError(effect.code, effect.detail))
+
+    def _compact(self, effect: Compact) -> None:
+        if self._seat is not None:
+            self._seat.log.compact(effect.epoch, effect.height)
+
+
+_PERFORM: Final[dict[type[Effect], Callable[[Driver, Any], None]]] = {
+    Persist: Driver._persist,
+    Sign: Driver._sign,
+    Send: Driver._send,
+    Broadcast: Driver._broadcast,
+    SetTimer: Driver._set_timer,
+    BuildBlock: Driver._build,
+    FetchBody: Driver._fetch,
+    CheckBlock: Driver._check,
+    Decide: Driver._decide,
+    ReportEvidence: Driver._report,
+    Behind: Driver._note_behind,
+    Blame: Driver._blame,
+    Compact: Driver._compact,
+}

@@ -1,0 +1,243 @@
+"""Catching up: a node that is behind fetches blocks from peers, and everybody serves them (NODE §1, CONSENSUS §3).
+
+Rules of this file
+
+* A ``Head`` is a claim until its blocks verify. A node without a seat fetches at once when told of a new head, so a
+  block reaches an observer a round trip after its decision; a validator leaves its open height to consensus and
+  fetches when consensus says that it is behind, or a head is further away.
+* Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``.
+* The next answer is fetched, and its signatures verified, while the one before is executed.
+* A peer that lies is penalized; one that is slow or gone, or does not have what it claimed, loses its claim, and
+  another one is asked. Consensus is told of every claim that was not kept.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from ledger.errors import PeerError
+from p2p.clock import Alarm, Clock
+from p2p.limits import Channel
+from p2p.requests import RequestFailed, RequestRefused
+
+from .chain import Chain, Committed
+from .wire import (
+    ANSWER_BYTES,
+    BLOCKS_PER_ANSWER_MAX,
+    Blocks,
+    GetBlocks,
+    Head,
+    RawBlock,
+    decode_answer,
+    decode_head,
+    decode_question,
+    encode_wire,
+)
+
+ANSWER_TIMEOUT_S: Final = 10.0
+VALIDATOR_GRACE_S: Final = 1.0
+"""How long a validator that hears of the block it is deciding leaves it to consensus."""
+CLAIMS_MAX: Final = 1_024
+
+
+class Links(Protocol):
+    """What synchronisation needs of the network."""
+
+    def connected(self) -> list[bytes]: ...
+
+    def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool: ...
+
+    async def request(self, peer: bytes, payload: bytes, *, timeout_s: float) -> bytes: ...
+
+    def penalize(self, peer: bytes, error: PeerError) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    peer: bytes
+    blocks: tuple[RawBlock, ...]
+
+
+class Sync:
+    """See the head of this file. ``run`` belongs to the node's TaskGroup."""
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        links: Links,
+        clock: Clock,
+        is_validator: Callable[[bytes], bool],
+        votes: Callable[[], bool],
+        refuted: Callable[[bytes], None],
+    ) -> None:
+        """``is_validator(peer)``: whether the peer follows by consensus; ``votes()``: whether we do.
+
+        ``refuted(peer)``: its claim was not kept."""
+        self._chain = chain
+        self._links = links
+        self._clock = clock
+        self._is_validator = is_validator
+        self._votes = votes
+        self._refuted = refuted
+        self._claims: dict[bytes, int] = {}
+        self._forced = 0
+        """Consensus says that the chain is at least this high."""
+        self._grace_since: float | None = None
+        self._alarm = Alarm(clock)
+        self._turn = 0
+
+    # ---- what is heard ----
+
+    def peer_up(self, peer: bytes) -> None:
+        """Tell a new peer where we are."""
+        self._links.send(peer, Channel.SYNC, self._own_head())
+
+    def peer_down(self, peer: bytes) -> None:
+        """Its claim is void."""
+        self._claims.pop(peer, None)
+        self._alarm.ring()
+
+    def received(self, peer: bytes, payload: bytes) -> None:
+        """A message of the sync class that is no question. Raises ``PeerError``."""
+        self._claim(peer, decode_head(payload).height)
+
+    def behind(self, peer: bytes, height: int) -> None:
+        """Consensus heard that ``peer`` has decided ``height``."""
+        self._forced = max(self._forced, height)
+        self._claim(peer, height)
+
+    def _claim(self, peer: bytes, height: int) -> None:
+        if len(self._claims) < CLAIMS_MAX or peer in self._claims:
+            self._claims[peer] = max(height, self._claims.get(peer, 0))
+        if height > self._chain.height:
+            self._alarm.ring()
+
+    def committed(self, committed: Committed) -> None:
+        """A listener of the chain: tell those who do not follow by consensus."""
+        head = encode_wire(Head(committed.height, committed.hash, committed.certificate))
+        for peer in self._links.connected():
+            if not self._is_validator(peer):
+                self._links.send(peer, Channel.SYNC, head)
+
+    def _own_head(self) -> bytes:
+        return encode_wire(Head(self._chain.height, self._chain.hash, self._chain.certificate))
+
+    # ---- how far behind ----
+
+    @property
+    def best_claim(self) -> int:
+        """The highest head any connected peer claims; our own when nobody is ahead."""
+        return max([self._chain.height, *self._claims.values()])
+
+    @property
+    def blocks_behind(self) -> int:
+        """Blocks between our head and the highest claim."""
+        return self.best_claim - self._chain.height
+
+    def _target(self) -> int:
+        """The height to fetch up to now; our own when there is nothing to fetch."""
+        best, own = self.best_claim, self._chain.height
+        if best <= own:
+            self._grace_since = None
+            return own
+        if not self._votes() or self._forced > own or best > own + 2:
+            return best
+        now_s = self._clock.monotonic_s()
+        if self._grace_since is None:
+            self._grace_since = now_s
+        return best if now_s - self._grace_since >= VALIDATOR_GRACE_S else own
+
+    # ---- serving ----
+
+    async def serve(self, peer: bytes, payload: bytes) -> bytes:
+        """The answer to a question of the sync class. Raises ``PeerError``, ``RequestRefused`` NOT_FOUND."""
+        question = decode_question(payload)
+        blocks: list[RawBlock] = []
+        size = 0
+        last = min(question.last, self._chain.height, question.first + BLOCKS_PER_ANSWER_MAX - 1)
+        for height in range(question.first, last + 1):
+            block = self._chain.raw_block(height)
+            if block is None or size >= ANSWER_BYTES:
+                break
+            blocks.append(block)
+            size += block.size
+            if size >= ANSWER_BYTES >> 3:
+                await asyncio.sleep(0)
+        if not blocks:
+            raise RequestRefused("NOT_FOUND", f"block {question.first}")
+        return encode_wire(Blocks(tuple(blocks)))
+
+    # ---- fetching ----
+
+    async def run(self) -> None:
+        """Catch up whenever somebody is ahead, for ever."""
+        while True:
+            target = self._target()
+            if target > self._chain.height:
+                await self._catch_up()
+            else:
+                await self._alarm.wait(VALIDATOR_GRACE_S if self._grace_since is not None else None)
+
+    async def _catch_up(self) -> None:
+        """Fetch and commit until the target is reached or nobody delivers."""
+        async with asyncio.TaskGroup() as tasks:
+            answer = await self._fetch(self._chain.height + 1)
+            while answer is not None:
+                following = answer.blocks
+                next_height = self._chain.height + 1 + len(following)
+                ahead: asyncio.Task[_Answer | None] | None = None
+                if next_height <= self._target():
+                    ahead = tasks.create_task(self._fetch(next_height))
+                if not await self._commit(answer):
+                    if ahead is not None:
+                        ahead.cancel()
+                    return
+                if ahead is None:
+                    return
+                answer = await ahead
+                if answer is not None and self._chain.height + 1 != next_height:
+                    return  # consensus or a shorter answer moved the head: begin anew
+
+    async def _commit(self, answer: _Answer) -> bool:
+        try:
+            for block in answer.blocks:
+                await self._chain.import_block(block)
+        except PeerError as error:
+            self._give_up(answer.peer)
+            self._links.penalize(answer.peer, error)
+            return False
+        return True
+
+    async def _fetch(self, first: int) -> _Answer | None:
+        """Blocks from ``first`` on, their signatures verified; None when no peer that claims them delivers."""
+        while (peer := self._choose(first)) is not None:
+            question = GetBlocks(first, max(first, self._claims[peer]))
+            try:
+                raw = await self._links.request(peer, encode_wire(question), timeout_s=ANSWER_TIMEOUT_S)
+                blocks = decode_answer(raw, question)
+                if len(blocks) > 1:
+                    await self._chain.verify_ahead(blocks)
+                return _Answer(peer, blocks)
+            except RequestFailed:
+                self._give_up(peer)
+            except PeerError as error:
+                self._give_up(peer)
+                self._links.penalize(peer, error)
+        return None
+
+    def _choose(self, height: int) -> bytes | None:
+        """A peer that claims ``height``, each in turn."""
+        able = sorted(peer for peer, claimed in self._claims.items() if claimed >= height)
+        if not able:
+            return None
+        self._turn += 1
+        return able[self._turn % len(able)]
+
+    def _give_up(self, peer: bytes) -> None:
+        """Its claim is worth nothing; until it claims again, others are asked."""
+        self._claims.pop(peer, None)
+        if not any(height > self._chain.height for height in self._claims.values()):
+            self._forced = self._chain.height
+        self._refuted(peer)
