@@ -161,4 +161,9 @@ BLOCK_CODES: Final[dict[str, str]] = {
     "TRANSACTIONS_BEFORE_DEADLINES": "a block that leaves due deadlines behind carries transactions",
     "UNEXPECTED_EVIDENCE": "this protocol version has no evidence in bodies",
     "UNEXPECTED_RECOVERY": "a recovery record stands where no epoch begins",
+    # HTTP only.
+    "METHOD_NOT_ALLOWED": "the route exists, but not for this method",
+    "UNSUPPORTED_MEDIA_TYPE": "the route does not take this content type",
+    "TOO_MANY_WAITERS": "too many requests wait for a block on this node; ask for the transaction's state instead",
+    "NOT_PROVABLE_YET": "the block that certifies this state has not come yet; try again after retry-after",
 }
