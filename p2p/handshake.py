@@ -21,7 +21,9 @@ from .reasons import LinkRefused, told
 
 
 class Welcome(Wire, frozen=True, tag=0):
-    """The sender admits the receiver."""
+    """The sender admits the receiver: fully, or (an applicant) to a status-only link."""
+
+    full: bool
 
 
 class Ping(Wire, frozen=True, tag=1):
@@ -46,7 +48,6 @@ class Bye(Wire, frozen=True, tag=3):
 
 Control = Welcome | Ping | Pong | Bye
 _CONTROL: Final = cast("type[Control]", Control)
-_WELCOME: Final = Welcome()
 
 
 def control_message(value: Control) -> Message:
@@ -80,6 +81,10 @@ class Established:
     version: int
     hello: Hello
     """The other side's."""
+    admitted: bool
+    """Our own verdict: true for a full link, false for a status-only one."""
+    full: bool
+    """Both verdicts. False: one side is no more than an applicant to the other, and the link is status-only."""
 
 
 async def shake(
@@ -89,9 +94,11 @@ async def shake(
     initiator: bool,
     identity: NodeKey,
     hello: Hello,
-    admit: Callable[[bytes], PeerError | None],
+    admit: Callable[[bytes], PeerError | bool],
 ) -> Established:
-    """Shake hands; ``admit`` gives the verdict on the other side's proved key. Raises ``LinkRefused``.
+    """Shake hands; ``admit`` gives the verdict on the other side's proved key: why not, or whether fully.
+
+    Raises ``LinkRefused``.
 
     Time is limited by the caller, who also closes the connection on any error.
     """
@@ -111,7 +118,7 @@ async def _shake(
     initiator: bool,
     identity: NodeKey,
     hello: Hello,
-    admit: Callable[[bytes], PeerError | None],
+    admit: Callable[[bytes], PeerError | bool],
 ) -> Established:
     ours = hello.encode()
     writer.write(ours)
@@ -127,15 +134,15 @@ async def _shake(
             noise.read(await reader.readexactly(length))
     session = noise.session()
     verdict = admit(session.remote)
-    answer = control_message(_WELCOME) if verdict is None else bye(verdict.code, verdict.detail)
+    answer = bye(verdict.code, verdict.detail) if isinstance(verdict, PeerError) else control_message(Welcome(verdict))
     writer.write(seal(session.send, _single_frame(answer)))
     theirs_said = await _read_verdict(reader, session)
-    if verdict is not None:
+    if isinstance(verdict, PeerError):
         raise verdict
     if isinstance(theirs_said, Bye):
         refusal = told(theirs_said.code, theirs_said.detail)
         raise LinkRefused(refusal.code, refusal.detail, by=refusal.by)
-    return Established(session, version, remote_hello)
+    return Established(session, version, remote_hello, verdict, verdict and theirs_said.full)
 
 
 def _single_frame(message: Message) -> bytes:

@@ -54,6 +54,13 @@ CHANNEL_LIMITS: Final[dict[Channel, ChannelLimits]] = {
     Channel.TRANSACTIONS: ChannelLimits(4 * MIB, 1_024, 16 * MIB, WhenFull.DROP_NEWEST, 5_000, 128 * MIB),
 }
 
+STATUS_ONLY_LIMITS: Final[dict[Channel, ChannelLimits]] = CHANNEL_LIMITS | {
+    Channel.SYNC: ChannelLimits(65_536, 16, MIB, WhenFull.WAIT, 20, 65_536)
+}
+"""Of a link with an applicant: questions and answers of the sync class, small and few; nothing else."""
+APPLICANTS_MAX: Final = 16
+"""Status-only links at a time."""
+
 NOISE_MESSAGE_BYTES_MAX: Final = 65_535
 """Noise §3: no message is longer, its 16-byte tag included."""
 TAG_BYTES: Final = 16

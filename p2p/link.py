@@ -85,6 +85,8 @@ class Link:
         self.peer = established.session.remote
         self.version = established.version
         self.agent = established.hello.agent
+        self.admitted = established.admitted
+        self.full = established.full
         self.direction: Direction = direction
         self.address = address
         self.connected_ms = clock.time_ms()

@@ -7,6 +7,8 @@ Rules of this file:
   ``MalformedBytes``, ends that group and with it the process.
 * Of two links to one peer the one dialled by the lower key survives, on both sides; of two dialled by one side, the
   newer. What the loser had queued moves to the survivor, and the peer is not reported down in between.
+* An applicant (``applicant``, not yet ``allow``) gets a status-only link: questions and answers of the sync class,
+  small and few. It is no peer to ``connected``, ``broadcast`` and ``on_peer``, on either side.
 * Peers are redialled for ever; addresses are hints, resolved at each dial.
 """
 
@@ -23,12 +25,15 @@ from .frames import Kind, Message
 from .handshake import Established, close_gently, shake
 from .hello import Hello
 from .limits import (
+    APPLICANTS_MAX,
+    CHANNEL_LIMITS,
     DIAL_TIMEOUT_S,
     HANDOVER_S,
     HANDSHAKE_TIMEOUT_S,
     PENDING_HANDSHAKES_MAX,
     PENDING_HANDSHAKES_PER_HOST_MAX,
     READER_BYTES,
+    STATUS_ONLY_LIMITS,
     Channel,
 )
 from .link import Direction, Link, tune_socket
@@ -57,16 +62,18 @@ class Network:
         on_message: OnMessage,
         on_peer: OnPeer,
         on_request: Handler | None = None,
+        applicant: Callable[[bytes], bool] = lambda key: False,
         clock: Clock | None = None,
         chance: random.Random | None = None,
     ) -> None:
         """``peers``: static addresses by node public key. ``allow``: whether a node key may have a link now.
 
-        ``chance`` jitters the redials and decides nothing else."""
+        ``applicant``: whether a key that may not gets a status-only link. ``chance`` jitters the redials, no more."""
         self._identity = identity
         self._hello = hello
         self._listen = listen
         self._allow = allow
+        self._applicant = applicant
         self._on_message = on_message
         self._on_peer = on_peer
         self._clock: Clock = clock or SystemClock()
@@ -157,20 +164,30 @@ class Network:
         return await self._requests.ask(peer, channel, payload, timeout_s)
 
     def put(self, peer: bytes, message: Message) -> bool:
-        """Queue ``message`` now; false when there is no link or its queue refused it."""
-        state = self._states.get(peer)
-        return state is not None and state.link is not None and state.link.send(message)
+        """Queue ``message`` now; false when there is no link for it or its queue refused it."""
+        link = self._link_for(peer, message)
+        return link is not None and link.send(message)
 
     async def carry(self, peer: bytes, message: Message) -> bool:
         """Queue ``message`` once there is room; false when there is no link or it ends first (for ``Requests``)."""
+        link = self._link_for(peer, message)
+        return link is not None and await link.send_when_room(message)
+
+    def _link_for(self, peer: bytes, message: Message) -> Link | None:
         state = self._states.get(peer)
-        return state is not None and state.link is not None and await state.link.send_when_room(message)
+        link = None if state is None else state.link
+        return link if link is not None and _permitted(link, message) else None
 
     # Peers.
 
     def connected(self) -> list[bytes]:
-        """Keys of the peers with a link, ascending."""
-        return sorted(key for key, state in self._states.items() if state.link is not None)
+        """Keys of the peers with a full link, ascending."""
+        return sorted(key for key, state in self._states.items() if state.link is not None and state.link.full)
+
+    def status_only(self, peer: bytes) -> bool:
+        """Whether the link to ``peer`` is an applicant's: a handler answers it with status and nothing else."""
+        state = self._states.get(peer)
+        return state is not None and state.link is not None and not state.link.full
 
     def peers(self) -> list[PeerInfo]:
         """All known peers, connected or not, ascending by key."""
@@ -191,10 +208,14 @@ class Network:
     def refresh_allowed(self) -> None:
         """The allow-list changed: end links no longer allowed, dial at once where only a refusal stood in the way."""
         for key, state in self._states.items():
-            if not self._allow(key):
-                if state.link is not None:
-                    state.link.close("NO_LONGER_ALLOWED")
-            elif state.last_error is not None and state.last_error.code in {"UNKNOWN_PEER", "NO_LONGER_ALLOWED"}:
+            allowed = self._allow(key)
+            if state.link is not None and state.link.admitted != allowed:
+                state.link.close("ACCESS_CHANGED" if allowed else "NO_LONGER_ALLOWED")
+            if (
+                allowed
+                and state.last_error is not None
+                and state.last_error.code in {"UNKNOWN_PEER", "NO_LONGER_ALLOWED"}
+            ):
                 state.retry_now(self._clock.monotonic_s())
             state.alarm.ring()
 
@@ -284,12 +305,21 @@ class Network:
         except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             raise
-        link = Link(reader, writer, established, direction=direction, address=address, clock=self._clock)
+        link = Link(
+            reader,
+            writer,
+            established,
+            direction=direction,
+            address=address,
+            clock=self._clock,
+            limits=CHANNEL_LIMITS if established.full else STATUS_ONLY_LIMITS,
+        )
         self._links.add(link)
-        changed = self._verdict(link.peer, dialled)
-        if changed is None:
+        verdict = self._verdict(link.peer, dialled)
+        if verdict is link.admitted:
             self._register(link)
-        else:  # since the peer was admitted: the allow-list, a ban, our own end
+        else:  # what changed since the peer was admitted: the allow-list, a ban, our own end
+            changed = verdict if isinstance(verdict, LinkRefused) else LinkRefused("ACCESS_CHANGED")
             link.close(changed.code, changed.detail)
             if dialled is not None:
                 self._failed(dialled, changed.reason)
@@ -326,23 +356,26 @@ class Network:
                 if not self._pending[address[0]]:
                     del self._pending[address[0]]
 
-    def _verdict(self, key: bytes, dialled: PeerState | None) -> LinkRefused | None:
+    def _verdict(self, key: bytes, dialled: PeerState | None) -> LinkRefused | bool:
         state = self._states.get(key)
         if key == self.key:
             return LinkRefused("SELF")
         if dialled is not None and key != dialled.key:
             return LinkRefused("WRONG_PEER", f"dialled {dialled.key.hex()}, found {key.hex()}")
-        if not self._allow(key):
+        allowed = self._allow(key)
+        if not allowed and not self._applicant(key):
             return LinkRefused("UNKNOWN_PEER", key.hex())
+        if not allowed and sum(not link.admitted and link.peer != key for link in self._links) >= APPLICANTS_MAX:
+            return LinkRefused("TOO_MANY_APPLICANTS")
         if self._stopping:
             return LinkRefused("SHUTDOWN")
         if state is not None and state.banned_until_s > self._clock.monotonic_s():
             return LinkRefused("BANNED", f"for {state.banned_until_s - self._clock.monotonic_s():.0f} s more")
-        return None
+        return allowed
 
     def _register(self, link: Link) -> None:
         state = self._state(link.peer)
-        was_up, old = state.up, state.link
+        old = state.link
         if state.handover is not None:
             state.handover.cancel()
             state.handover = None
@@ -360,8 +393,7 @@ class Network:
             state.link.queue.absorb(state.orphan)
             state.orphan = None
         state.alarm.ring()
-        if not was_up:
-            self._on_peer(link.peer, True)
+        self._report(state)
 
     def _dialler(self, link: Link) -> bytes:
         return self.key if link.direction == "out" else link.peer
@@ -389,12 +421,19 @@ class Network:
         state.orphan = state.handover = None
         self._requests.peer_gone(state.key)
         state.alarm.ring()
-        self._on_peer(state.key, False)
+        self._report(state)
+
+    def _report(self, state: PeerState) -> None:
+        if state.usable != state.reported:
+            state.reported = state.usable
+            self._on_peer(state.key, state.reported)
 
     def _failed(self, state: PeerState, reason: CloseReason) -> None:
         state.failed(reason, self._clock.monotonic_s(), self._clock.time_ms(), self._chance)
 
     def _deliver(self, link: Link, message: Message) -> Awaitable[None] | None:
+        if not _permitted(link, message):
+            raise PeerError("NOT_PERMITTED", f"{message.channel.name.lower()} message on a status-only link")
         if message.kind is Kind.MESSAGE:
             return self._on_message(link.peer, message.channel, message.payload)
         self._requests.received(link.peer, message)
@@ -403,3 +442,7 @@ class Network:
 
 def _plain(channel: Channel, payload: bytes) -> Message:
     return Message(channel, Kind.MESSAGE, payload)
+
+
+def _permitted(link: Link, message: Message) -> bool:
+    return link.full or (message.channel is Channel.SYNC and message.kind is not Kind.MESSAGE)

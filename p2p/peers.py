@@ -33,6 +33,8 @@ class PeerInfo:
 
     key: bytes
     connected: bool
+    status_only: bool
+    """Connected, but one side is only an applicant to the other."""
     address: Address | None
     """Of the link, or the next one that would be dialled."""
     direction: Direction | None
@@ -73,6 +75,8 @@ class PeerState:
     orphan: OutQueue | None = None
     """Of a link that ended as DUPLICATE while the other is not up here yet; set exactly during a handover."""
     handover: TimerHandle | None = None
+    reported: bool = False
+    """Whether the owner was last told that the peer is up."""
     failures: int = 0
     next_dial_s: float = 0.0
     strikes: int = 0
@@ -92,6 +96,11 @@ class PeerState:
     def up(self) -> bool:
         """Whether the peer counts as connected, a handover between two links included."""
         return self.link is not None or self.handover is not None
+
+    @property
+    def usable(self) -> bool:
+        """``up``, and by a full link as far as known."""
+        return self.link.full if self.link is not None else self.handover is not None and self.reported
 
     def address_to_dial(self) -> Address | None:
         """Addresses take turns, one a failure."""
@@ -141,6 +150,7 @@ class PeerState:
         return PeerInfo(
             key=self.key,
             connected=self.up,
+            status_only=link is not None and not link.full,
             address=self.address_to_dial() if link is None else link.address,
             direction=None if link is None else link.direction,
             connected_since_ms=None if link is None else link.connected_ms,

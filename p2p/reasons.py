@@ -31,12 +31,14 @@ REASONS: Final[dict[str, Meaning]] = {
     "HANDSHAKE_TIMEOUT": Meaning("the handshake was not finished in time"),
     "WRONG_PEER": Meaning("another node key answers at this address"),
     "UNKNOWN_PEER": Meaning("the node key is not on the allow-list"),
+    "TOO_MANY_APPLICANTS": Meaning("every place for a status-only link is taken"),
     "SELF": Meaning("the address leads back to this node"),
     "BANNED": Meaning("the peer broke the protocol recently; it may come back later"),
     "UNREACHABLE": Meaning("no connection could be made"),
     # Ordinary ends.
     "SHUTDOWN": Meaning("the node is stopping"),
     "DUPLICATE": Meaning("another link to the same node is kept"),
+    "ACCESS_CHANGED": Meaning("a status-only link becomes a full one; dial again"),
     "NO_LONGER_ALLOWED": Meaning("the node key left the allow-list"),
     "IDLE": Meaning("nothing was heard for too long"),
     "STALLED": Meaning("the peer does not read what it is sent"),
@@ -48,6 +50,7 @@ REASONS: Final[dict[str, Meaning]] = {
     "BAD_FRAME": Meaning("a frame that is not authentic or breaks the framing", fault=True),
     "TOO_LARGE": Meaning("a message over the limit of its class", fault=True),
     "FLOOD": Meaning("more messages or bytes than the limit of the class allows", fault=True),
+    "NOT_PERMITTED": Meaning("more than status was sent on a status-only link", fault=True),
     "UNSOLICITED": Meaning("an answer to a question that was never asked", fault=True),
 }
 

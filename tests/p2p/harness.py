@@ -85,7 +85,7 @@ def shake_side(
     initiator: bool,
     key: NodeKey | None = None,
     hello: Hello = HELLO,
-    admit: Callable[[bytes], PeerError | None] = lambda key: None,
+    admit: Callable[[bytes], PeerError | bool] = lambda key: True,
 ) -> Awaitable[object]:
     """One side of a handshake, all of it admitted unless the test says otherwise."""
     return shake(*streams, initiator=initiator, identity=key or NodeKey.generate(), hello=hello, admit=admit)
@@ -131,7 +131,7 @@ async def linked(
         for _, writer in (one, two):
             tune_socket(writer)
         sides = [
-            shake(*streams, initiator=initiator, identity=NodeKey.generate(), hello=HELLO, admit=lambda key: None)
+            shake(*streams, initiator=initiator, identity=NodeKey.generate(), hello=HELLO, admit=lambda key: True)
             for streams, initiator in ((one, True), (two, False))
         ]
         established = await asyncio.gather(*sides)
@@ -190,9 +190,11 @@ class Node:
         listen: Address | None = ("127.0.0.1", 0),
         peers: dict[bytes, Sequence[Address]] | None = None,
         handler: Callable[[bytes, Channel, bytes], Awaitable[bytes]] | None = None,
+        allow: Callable[[bytes], bool] | None = None,
     ) -> None:
         self.key = key.public
         self.denied: set[bytes] = set()
+        self.applicants: set[bytes] = set()
         self.messages: list[tuple[bytes, Channel, bytes]] = []
         self.events: list[tuple[bytes, bool]] = []
         self.hook: Callable[[bytes, Channel, bytes], Awaitable[None] | None] | None = None
@@ -202,10 +204,11 @@ class Node:
             hello,
             listen=listen,
             peers=peers or {},
-            allow=lambda other: other not in self.denied,
+            allow=allow or (lambda other: other not in self.denied),
             on_message=self._message,
             on_peer=self._peer,
             on_request=handler,
+            applicant=lambda other: other in self.applicants,
             clock=WatchedClock(clock or SystemClock(), self._changed.set),
             chance=random.Random(0),
         )

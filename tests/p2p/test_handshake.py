@@ -17,11 +17,11 @@ from p2p.reasons import LinkRefused
 from tests.p2p.harness import HELLO, ManualClock, Streams, connection
 
 OTHER_CHAIN = replace(HELLO, chain_id=bytes(32))
-Verdict = PeerError | None
+Verdict = PeerError | bool
 
 
 async def outcome(
-    streams: Streams, *, initiator: bool, key: NodeKey, hello: Hello = HELLO, verdict: Verdict = None
+    streams: Streams, *, initiator: bool, key: NodeKey, hello: Hello = HELLO, verdict: Verdict = True
 ) -> Established | LinkRefused:
     """One side's handshake: what it got, or why not; the connection is closed properly after a refusal."""
     try:
@@ -32,7 +32,7 @@ async def outcome(
 
 
 async def both(
-    hellos: tuple[Hello, Hello] = (HELLO, HELLO), verdicts: tuple[Verdict, Verdict] = (None, None)
+    hellos: tuple[Hello, Hello] = (HELLO, HELLO), verdicts: tuple[Verdict, Verdict] = (True, True)
 ) -> tuple[Established | LinkRefused, Established | LinkRefused]:
     keys = NodeKey(b"\x01" * 32), NodeKey(b"\x02" * 32)
     async with asyncio.timeout(10), connection() as (one, two):
@@ -74,11 +74,21 @@ async def test_nodes_without_a_common_version_both_read_the_ranges() -> None:
 @pytest.mark.parametrize("refusing", [0, 1])
 async def test_an_unknown_key_is_refused_and_told_so(refusing: int) -> None:
     unknown = LinkRefused("UNKNOWN_PEER", "who are you")
-    outcomes = await both(verdicts=(unknown, None) if refusing == 0 else (None, unknown))
+    outcomes = await both(verdicts=(unknown, True) if refusing == 0 else (True, unknown))
     ours, theirs = outcomes[refusing], outcomes[1 - refusing]
     assert isinstance(ours, LinkRefused) and isinstance(theirs, LinkRefused)
     assert (ours.code, ours.detail, ours.by) == ("UNKNOWN_PEER", "who are you", "us")
     assert (theirs.code, theirs.detail, theirs.by) == ("UNKNOWN_PEER", "who are you", "peer")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("verdicts", [(True, True), (True, False), (False, True), (False, False)])
+async def test_a_link_is_full_only_when_both_sides_say_so(verdicts: tuple[bool, bool]) -> None:
+    one, two = await both(verdicts=verdicts)
+    assert isinstance(one, Established)
+    assert isinstance(two, Established)
+    assert (one.admitted, two.admitted) == verdicts
+    assert one.full is two.full is all(verdicts)
 
 
 @pytest.mark.asyncio

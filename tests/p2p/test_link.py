@@ -59,6 +59,7 @@ async def test_the_reason_overtakes_what_was_queued() -> None:
     async with asyncio.timeout(10), linked() as (one, two):
         one.link.send(wrap(bytes(16 * MIB), Channel.SYNC))
         one.link.close("SHUTDOWN")
+        assert one.link.queue.pending_bytes(Channel.SYNC) == 0
         assert (await two.ended).code == "SHUTDOWN"
         assert two.received == []
 
@@ -107,7 +108,7 @@ async def test_garbage_under_an_authentic_link_ends_it() -> None:
 
 async def test_a_second_verdict_is_malformed() -> None:
     async with asyncio.timeout(10), linked() as (one, two):
-        one.link.send(control_message(Welcome()))
+        one.link.send(control_message(Welcome(True)))
         assert (await two.ended).code == "MALFORMED"
 
 

@@ -1,16 +1,22 @@
 """Networks on loopback: they find each other, keep one link, refuse strangers, and come back."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
 from ledger.errors import InvariantViolation, OperatorError, PeerError
-from p2p.limits import BAN_FIRST_S, HANDSHAKE_TIMEOUT_S, PENDING_HANDSHAKES_PER_HOST_MAX, Channel
+from p2p.frames import Kind, Message
+from p2p.limits import BAN_FIRST_S, HANDOVER_S, HANDSHAKE_TIMEOUT_S, PENDING_HANDSHAKES_PER_HOST_MAX, Channel
+from p2p.link import Direction, Link
 from p2p.network import Network
 from p2p.noise import NodeKey
 from p2p.peers import PeerInfo
-from tests.p2p.harness import HELLO, ManualClock, Node, node_keys, running
+from p2p.reasons import CloseReason
+from p2p.requests import PeerGone
+from tests.p2p.harness import HELLO, ManualClock, Node, linked, node_keys, running
 
 pytestmark = pytest.mark.asyncio
 LOW, HIGH, THIRD = node_keys(3)
@@ -333,3 +339,121 @@ async def test_a_network_not_started_has_no_tasks_to_give() -> None:
     )
     with pytest.raises(InvariantViolation):
         network.spawn(nothing())
+
+
+async def status(peer: bytes, channel: Channel, payload: bytes) -> bytes:
+    return b"height 7"
+
+
+def applicant_and_member() -> tuple[Node, Node]:
+    member, applicant = Node(LOW, handler=status), Node(HIGH, handler=status)
+    member.denied.add(applicant.key)
+    member.applicants.add(applicant.key)
+    return member, applicant
+
+
+async def test_an_applicant_may_ask_for_status_and_is_no_peer_to_either_side() -> None:
+    member, applicant = applicant_and_member()
+    async with running(member, applicant):
+        applicant.knows(member)
+        await applicant.until(lambda: applicant.network.status_only(member.key))
+        assert await applicant.network.request(member.key, b"status", timeout_s=10) == b"height 7"
+        for node, other in ((member, applicant), (applicant, member)):
+            assert node.network.connected() == []
+            assert node.network.broadcast(Channel.CONSENSUS, b"x") == set()
+            assert not node.network.send(other.key, Channel.TRANSACTIONS, b"x")
+            assert info(node, other).status_only
+        with pytest.raises(PeerGone):
+            await applicant.network.request(member.key, b"x", timeout_s=10, channel=Channel.CONSENSUS)
+        assert member.events == applicant.events == []
+
+
+async def test_an_applicant_that_sends_more_is_cut_off_and_banned() -> None:
+    member, applicant = applicant_and_member()
+    async with running(member, applicant):
+        applicant.knows(member)
+        await applicant.until(lambda: applicant.network.status_only(member.key))
+        (link,) = applicant.network._links
+        link.send(Message(Channel.SYNC, Kind.MESSAGE, b"x"))
+        await applicant.until(lambda: applicant.why(member.key) is not None)
+        assert applicant.why(member.key).code == "NOT_PERMITTED"  # type: ignore[union-attr]
+        await member.until(lambda: info(member, applicant).banned_for_s > 0)
+
+
+async def test_an_applicant_that_is_approved_becomes_a_peer() -> None:
+    member, applicant = applicant_and_member()
+    async with running(member, applicant):
+        applicant.knows(member)
+        await applicant.until(lambda: applicant.network.status_only(member.key))
+        await applicant.network.request(member.key, b"status", timeout_s=10)
+        member.denied.clear()
+        member.network.refresh_allowed()
+        await asyncio.gather(applicant.connected(member.key), member.connected(applicant.key))
+        assert member.events == [(applicant.key, True)]
+        assert applicant.events == [(member.key, True)]
+        assert applicant.why(member.key).code == "ACCESS_CHANGED"  # type: ignore[union-attr]
+
+
+async def test_who_leaves_the_allow_list_while_shaking_hands_gets_no_link() -> None:
+    answers = iter([True])
+    high = Node(HIGH)
+    low = Node(LOW, allow=lambda key: next(answers, False))
+    async with running(low, high):
+        high.knows(low)
+        await high.until(lambda: high.why(low.key) is not None)
+        assert high.why(low.key).code == "UNKNOWN_PEER"  # type: ignore[union-attr]
+        assert low.events == []
+
+
+# The rule of two links, step by step: the links are real, the network is told of them by hand.
+
+
+@asynccontextmanager
+async def two_links(first: Direction, second: Direction) -> AsyncIterator[tuple[Node, ManualClock, Link, Link]]:
+    """Two links that lead from the lower to the higher node, dialled as said."""
+    clock = ManualClock()
+    async with asyncio.timeout(10), linked() as (one, _), linked() as (two, _):
+        for end, direction in ((one, first), (two, second)):
+            end.link.peer, end.link.direction = HIGH.public, direction
+        yield Node(LOW, clock=clock), clock, one.link, two.link
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "newer_wins"),
+    [("in", "out", True), ("out", "in", False), ("in", "in", True), ("out", "out", True)],
+)
+async def test_which_of_two_links_is_kept(first: Direction, second: Direction, newer_wins: bool) -> None:
+    async with two_links(first, second) as (low, _, older, newer):
+        winner, loser = (newer, older) if newer_wins else (older, newer)
+        message = Message(Channel.SYNC, Kind.MESSAGE, b"queued")
+        loser.queue.push(message)
+        pings = older._ping_number
+        for link in (older, newer):
+            low.network._register(link)
+        assert loser.reason == CloseReason("DUPLICATE", "", "us")
+        assert not winner.closing
+        assert winner.queue.pending_bytes(Channel.SYNC) == len(b"queued")
+        assert newer_wins or older._ping_number == pings + 1  # is the one we keep alive at all?
+        assert low.events == [(HIGH.public, True)]
+
+
+async def test_a_peer_is_not_down_between_the_links_of_a_simultaneous_dial() -> None:
+    async with two_links("in", "out") as (low, clock, loser, survivor):
+        low.network._register(loser)
+        loser.queue.push(Message(Channel.SYNC, Kind.MESSAGE, b"queued"))
+        low.network._ended(loser, CloseReason("DUPLICATE", "", "peer"))
+        clock.advance(HANDOVER_S - 0.1)
+        low.network._register(survivor)
+        assert survivor.queue.pending_bytes(Channel.SYNC) == len(b"queued")
+        clock.advance(10 * HANDOVER_S)
+        assert low.events == [(HIGH.public, True)]
+
+
+async def test_a_peer_whose_other_link_never_comes_is_down_after_the_handover() -> None:
+    async with two_links("in", "out") as (low, clock, loser, _):
+        low.network._register(loser)
+        low.network._ended(loser, CloseReason("DUPLICATE", "", "peer"))
+        clock.advance(HANDOVER_S - 0.1)
+        assert low.events == [(HIGH.public, True)]
+        clock.advance(0.1)
+        assert low.events == [(HIGH.public, True), (HIGH.public, False)]

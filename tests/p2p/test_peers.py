@@ -74,6 +74,7 @@ def test_only_breaches_cost_a_strike_and_codes_of_upper_layers_are_breaches() ->
         "TOO_LARGE",
         "FLOOD",
         "UNSOLICITED",
+        "NOT_PERMITTED",
     }
     assert is_fault("BAD_VOTE")
 
