@@ -1,0 +1,431 @@
+"""The process: every part made, wired, started in order, ended in order (NODE §2).
+
+Rules of this file
+
+* One ``TaskGroup`` owns every task. What a callback of the loop raises ends the group as well: nothing is only logged.
+* Start: genesis, keys, store, signing log, links, API. Stop: no new work, links told, the batch being written is
+  finished, the log synced, the store closed last.
+* An ``InvariantViolation`` or an ``OperatorError`` ends the process with a non-zero status; SIGTERM and SIGINT with 0.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consensus.core import Consensus
+from consensus.log import Position
+from consensus.safety import SafetyRules
+from ledger.errors import HuzhuError, InvariantViolation, OperatorError
+from ledger.genesis import Genesis, parse_genesis
+from ledger.limits import PROTOCOL_VERSION
+from ledger.store import Batch
+from ledger.tables import Table, TableReader
+from p2p.clock import Clock, SystemClock
+from p2p.gossip import TransactionGossip
+from p2p.hello import Hello
+from p2p.limits import Channel
+from p2p.network import Network
+from p2p.noise import NodeKey
+from p2p.peers import Address
+
+from .admission import Admission, signer_class
+from .chain import Chain, Committed, load_view
+from .config import Config, split_address
+from .disk import DiskGuard, free_bytes
+from .driver import Driver, Seat
+from .health import Heartbeat
+from .keys import NodeKeys, load_node_keys
+from .logs import Log, NodeLog
+from .mempool import Limits, Mempool
+from .metrics import Metrics
+from .pool import PeerPool
+from .roster import Roster, make_roster
+from .storage import LevelStore, open_store
+from .sync import Sync
+from .verified import TransactionVerifier, VerifiedIds
+from .verifier import Verifier
+from .votelog import VoteLog, open_log
+
+AGENT: Final = "huzhu/0.1"
+DATABASE_DIRECTORY: Final = "ledger"
+LOG_RETRY_S: Final = 1.0
+"""How often a signing log that met a full disk tries again."""
+SWITCH_INTERVAL_S: Final = 0.0005
+"""A thread that comes back from an fsync gets the interpreter within this (DESIGN §6: 5 ms is too long)."""
+GC_THRESHOLD: Final = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Where a running node is found."""
+
+    node_key: bytes
+    chain_id: bytes
+    p2p: Address
+    api: Address | None
+
+
+class Node:
+    """One node. ``run`` it once."""
+
+    def __init__(self, config: Config, *, clock: Clock | None = None, log: Log | None = None) -> None:
+        """Reads the genesis and the keys; opens nothing. Raises ``OperatorError``."""
+        self.config = config
+        self.clock: Clock = clock or SystemClock()
+        self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
+        self.log: Log = log if self._node_log is None and log is not None else self._own_log()
+        self.genesis = read_genesis(config)
+        self.keys: NodeKeys = load_node_keys(config.keys_path, observer=config.node.observer)
+        self.metrics = Metrics()
+        self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
+        self._stop = asyncio.Event()
+        self._fatal: asyncio.Future[None] | None = None
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
+
+    def _own_log(self) -> Log:
+        if self._node_log is None:
+            raise InvariantViolation("a node without a log")
+        return self._node_log.log
+
+    # ---- life ----
+
+    def stop(self) -> None:
+        """End in order; ``run`` returns when that is done."""
+        self._stop.set()
+
+    async def run(self, ready: Callable[[Started], None] | None = None) -> None:
+        """Run until ``stop``. Raises ``InvariantViolation`` or ``OperatorError`` when the node cannot go on."""
+        loop = asyncio.get_running_loop()
+        self._fatal = loop.create_future()
+        loop.set_exception_handler(self._callback_failed)
+        try:
+            self._open()
+            async with asyncio.TaskGroup() as tasks:
+                await self._start(tasks, ready)
+                owned = [tasks.create_task(work, name=name) for name, work in self._work().items()]
+                await self._stop.wait()
+                await self._stop_parts()
+                for task in owned:
+                    task.cancel()
+        except BaseExceptionGroup as group:
+            raise _first_error(group) from group
+        finally:
+            self._close()
+
+    def _open(self) -> None:
+        """Everything that touches the disk; the network comes later."""
+        config, genesis = self.config, self.genesis
+        data = config.data_path
+        self.store: LevelStore = open_store(
+            data / DATABASE_DIRECTORY,
+            create=True,
+            chain_id=genesis.chain_id,
+            block_cache_bytes=config.storage.cache_bytes,
+        )
+        view, position = load_view(self.store, genesis)
+        self.vote_log: VoteLog | None = None
+        self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(data))
+        self.verifier = Verifier(config.verifier.workers)
+        self.verified = VerifiedIds(config.verifier.verified_ids_max)
+        signatures = TransactionVerifier(self.verifier, self.verified, genesis.chain_id)
+        pool = config.mempool
+        limits = Limits(
+            transactions_max=pool.transactions_max,
+            bytes_max=pool.bytes_max,
+            organisation_transactions_max=pool.organisation_transactions_max,
+            member_transactions_max=pool.member_transactions_max,
+            unknown_transactions_max=pool.unknown_transactions_max,
+        )
+        self.mempool = Mempool(limits, lambda key: signer_class(self.chain.current.state, key))
+        self.chain = Chain(
+            self.store,
+            genesis,
+            view,
+            mempool=self.mempool,
+            signatures=signatures,
+            clock_ms=self.clock.time_ms,
+            write=self._write,
+            log_position=lambda: self.vote_log.durable if self.vote_log is not None else Position(0, 0),
+        )
+        self._roster_key: tuple[object, ...] = ()
+        self.roster: Roster = self._refreshed_roster()
+        self.network = self._make_network()
+        seat = self._take_seat(position)
+        self.peer_pool = PeerPool(
+            mempool=self.mempool,
+            chain=self.chain,
+            network=self.network,
+            roster=lambda: self.roster,
+            own_index=lambda: self._own_index(seat),
+            entered=lambda: self.driver.pending(),
+        )
+        self.gossip = TransactionGossip(self.network, self.peer_pool, self.clock)
+        self.sync = Sync(
+            chain=self.chain,
+            links=self.network,
+            clock=self.clock,
+            is_validator=lambda peer: self.roster.index_of(peer) is not None,
+            votes=lambda: self._own_index(seat) is not None,
+            refuted=lambda peer: self.driver.head_refuted(peer),
+        )
+        self.admission = Admission(
+            mempool=self.mempool,
+            signatures=signatures,
+            chain=self,
+            clock_ms=self.clock.time_ms,
+            hand_off=self.peer_pool.entered,
+        )
+        self.peer_pool.connect(self.admission, self.gossip)
+        self._seat = seat
+        self._records = self._decoded
+
+    def _take_seat(self, known: Position) -> Seat | None:
+        keys = self.keys
+        self._decoded: tuple[Any, ...] = ()
+        if keys.validator is None or keys.beacon is None:
+            return None
+        chain_id = self.genesis.chain_id
+        self.vote_log, decoded = open_log(self.config.data_path, chain_id=chain_id, known=known)
+        self._decoded = tuple(decoded.records)
+        safety = SafetyRules(chain_id, [keys.validator.secret], keys.beacon.secret, self._decoded)
+        return Seat((keys.validator.public,), safety, self.vote_log)
+
+    async def _start(self, tasks: asyncio.TaskGroup, ready: Callable[[Started], None] | None) -> None:
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.set_threshold(GC_THRESHOLD, 20, 50)
+        loop = asyncio.get_running_loop()
+        self.driver = Driver(
+            core=Consensus(self._records),
+            seat=self._seat,
+            chain=self.chain,
+            mempool=self.mempool,
+            gossip=self.gossip,
+            links=self.network,
+            clock=self.clock,
+            roster=lambda: self.roster,
+            spawn=lambda work: self._spawn(tasks, work),
+            behind=self.sync.behind,
+            random_bytes=os.urandom,
+        )
+        if self.vote_log is not None:
+            self.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
+        if not self.disk.has_room:
+            self.driver.hold()
+        self.chain.listen(self._committed)
+        self.driver.start()
+        self.chain.listen(self.sync.committed)
+        await self.network.start(tasks)
+        self._tell_addresses()
+        address = self.network.address
+        if address is None:
+            raise InvariantViolation("the network listens nowhere")
+        self.log.info("started", height=self.chain.height, p2p=f"{address[0]}:{address[1]}")
+        if ready is not None:
+            ready(Started(self.keys.node.public, self.genesis.chain_id, address, None))
+
+    def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """The tasks of the node's whole life."""
+        return {
+            "verifier": self.verifier.run(),
+            "admission": self.admission.run(),
+            "gossip": self.gossip.run(),
+            "sync": self.sync.run(),
+            "heartbeat": self.heartbeat.run(),
+            "disk": self.disk.run(self._room_changed),
+            "fatal": self._await_fatal(),
+        }
+
+    def _spawn(self, tasks: asyncio.TaskGroup, work: Coroutine[Any, Any, None]) -> None:
+        if self._stop.is_set():
+            work.close()
+        else:
+            tasks.create_task(work)
+
+    async def _stop_parts(self) -> None:
+        self.log.info("stopping", height=self.chain.height)
+        self.driver.stop()
+        await self.network.stop()
+
+    def _close(self) -> None:
+        self._writer.shutdown(wait=True)
+        if getattr(self, "vote_log", None) is not None and self.vote_log is not None:
+            self.vote_log.close()
+        if hasattr(self, "store"):
+            self.store.close()
+        if self._node_log is not None:
+            self._node_log.close()
+
+    # ---- errors ----
+
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback of the loop raised: that ends the node like an error of a task."""
+        error = context.get("exception")
+        if isinstance(error, OSError) or error is None:
+            self.log.debug("event loop", message=context.get("message", ""), error=repr(error))
+        elif self._fatal is not None and not self._fatal.done():
+            self._fatal.set_exception(error)
+
+    async def _await_fatal(self) -> None:
+        if self._fatal is not None:
+            await self._fatal
+
+    def _log_stalled(self, error: OperatorError) -> None:
+        if error.code != "DISK_FULL" or self.vote_log is None:
+            raise error
+        self.log.error("signing stopped", why=error.what, next=error.next)
+        self.clock.call_later(LOG_RETRY_S, self.vote_log.retry)
+
+    def _room_changed(self, has_room: bool) -> None:
+        if has_room:
+            self.log.info("signing resumes", free_bytes=self.disk.free_bytes)
+            self.driver.release()
+        else:
+            self.log.error("signing stopped", why="little free disk", free_bytes=self.disk.free_bytes)
+            self.driver.hold()
+
+    # ---- the chain's writer and what follows a block ----
+
+    async def _write(self, batch: Batch) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+
+    def _committed(self, committed: Committed) -> None:
+        """First of the listeners: everybody after it sees the present roster."""
+        roster = self._refreshed_roster()
+        if roster is not self.roster:
+            if roster.validators != self.roster.validators:
+                self.mempool.forget_announcements()
+            self.roster = roster
+            self.network.refresh_allowed()
+            self._tell_addresses()
+
+    def _refreshed_roster(self) -> Roster:
+        validators = self.chain.view.next_validators
+        root = TableReader(self.chain.current.reader).table_root(Table.ORGANISATIONS)
+        if self._roster_key != (validators, root):
+            self._roster_key = (validators, root)
+            return make_roster(self.chain.current.state, validators)
+        return self.roster
+
+    def _own_index(self, seat: Seat | None) -> int | None:
+        if seat is None:
+            return None
+        validators = self.chain.view.next_validators
+        return next((at for at, entry in enumerate(validators) if entry.validator_key in seat.keys), None)
+
+    # ---- the network ----
+
+    def _make_network(self) -> Network:
+        config = self.config
+        static: dict[bytes, list[Address]] = {}
+        for peer in config.peers:
+            static.setdefault(peer.node_key, []).append((peer.host, peer.port))
+        self._static = frozenset(static)
+        return Network(
+            NodeKey(self.keys.node.secret),
+            Hello(self.genesis.chain_id, PROTOCOL_VERSION, PROTOCOL_VERSION, AGENT),
+            listen=split_address(config.p2p.listen),
+            peers=static,
+            allow=lambda key: key in self._static or key in self.roster.allowed,
+            on_message=self._received,
+            on_peer=self._peer_changed,
+            on_request=self._asked,
+            clock=self.clock,
+        )
+
+    def _tell_addresses(self) -> None:
+        for key, text in self.roster.addresses.items():
+            self.network.set_addresses(key, [split_address(text)])
+
+    def _received(self, peer: bytes, channel: Channel, payload: bytes) -> None:
+        if channel is Channel.CONSENSUS:
+            self.driver.received(peer, payload)
+        elif channel is Channel.SYNC:
+            self.sync.received(peer, payload)
+        else:
+            self.peer_pool.received(peer, payload)
+
+    async def _asked(self, peer: bytes, channel: Channel, payload: bytes) -> bytes:
+        return await self.sync.serve(peer, payload)
+
+    def _peer_changed(self, peer: bytes, up: bool) -> None:
+        self.log.debug("peer up" if up else "peer down", peer=peer)
+        self.gossip.on_peer(peer, up)
+        if up:
+            self.sync.peer_up(peer)
+            self.driver.peer_up(peer)
+        else:
+            self.sync.peer_down(peer)
+
+    # ---- what admission asks (``node.admission.ChainView``) ----
+
+    @property
+    def epoch(self) -> int:
+        """In force for the next block."""
+        return self.chain.epoch
+
+    @property
+    def head_time_ms(self) -> int:
+        """Consensus time of the newest block."""
+        return self.chain.head_time_ms
+
+    @property
+    def ready(self) -> bool:
+        """Whether the node is near enough to the head to judge a client's transaction."""
+        return self.sync.blocks_behind <= READY_BLOCKS_BEHIND
+
+    def seen(self, tx_id: bytes) -> bool:
+        """Whether the transaction was committed."""
+        return self.chain.seen(tx_id)
+
+
+READY_BLOCKS_BEHIND: Final = 16
+
+
+def read_genesis(config: Config) -> Genesis:
+    """The genesis of the node's home. Raises ``OperatorError``."""
+    try:
+        return parse_genesis(config.genesis_path.read_bytes())
+    except OSError as error:
+        raise OperatorError(
+            "GENESIS_UNREADABLE",
+            f"the genesis file {config.genesis_path} cannot be read",
+            str(error),
+            "run `huzhu init --genesis FILE`",
+        ) from error
+
+
+def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error that ended the group; our own kinds come first."""
+    leaves: list[BaseException] = []
+    pending: list[BaseException] = [group]
+    while pending:
+        error = pending.pop()
+        if isinstance(error, BaseExceptionGroup):
+            pending.extend(error.exceptions)
+        else:
+            leaves.append(error)
+    return next((error for error in leaves if isinstance(error, HuzhuError)), leaves[0])
+
+
+async def _run(config: Config) -> None:
+    node = Node(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, node.stop)
+    try:
+        await node.run()
+    except InvariantViolation as error:
+        node.log.error("invariant violated", error=str(error), exc_info=error)
+        raise
+
+
+def run(config: Config) -> int:
+    """Run the node of ``config`` until SIGTERM or SIGINT; the exit status. Raises ``OperatorError``."""
+    asyncio.run(_run(config))
+    return 0
