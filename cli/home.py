@@ -1,0 +1,110 @@
+"""A node's home on disk: what ``init`` makes, so that ``start`` finds it. Nothing that exists is ever replaced.
+
+The signing record belongs to one chain and one validator key, so it is written when both the keys and the genesis are
+there; a validator without a record refuses to start, for it could contradict what it has signed before.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from consensus.records import FirstRecord
+from ledger.errors import OperatorError
+from ledger.genesis import Genesis, parse_genesis
+from node.config import CONFIG_FILE, Config, load, render_default
+from node.keys import create_node_keys, key_path, load_node_keys
+from node.votelog import LOG_FILE, create_log
+
+CREATED: Final = "created"
+KEPT: Final = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One path that ``init`` answers for, and whether it had to make it."""
+
+    what: str
+    path: Path
+    state: str
+
+
+def make_home(
+    home: Path, *, genesis: bytes | None = None, observer: bool = False, values: Mapping[str, Any] | None = None
+) -> list[Made]:
+    """Make what is not there yet; every path in order of making.
+
+    ``values`` are configuration keys of a new configuration file. Raises ``OperatorError`` when a key is not in order,
+    the genesis is invalid or differs from the one in the home, or a file cannot be written.
+    """
+    home = home.expanduser().absolute()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = [_write_new("configuration", home / CONFIG_FILE, _config_text(observer, values).encode())]
+        config = load(home)
+        created = create_node_keys(config.keys_path, observer=config.node.observer)
+        made += [
+            Made(f"{kind.value} key", key_path(config.keys_path, kind), CREATED if new else KEPT)
+            for kind, new in created.items()
+        ]
+        if genesis is not None:
+            made.append(_place_genesis(config, genesis))
+        if config.genesis_path.exists() and not config.node.observer:
+            made.append(_first_record(config, parse_genesis(config.genesis_path.read_bytes())))
+    except OSError as error:
+        raise OperatorError(
+            "HOME_UNWRITABLE",
+            f"the home {home} cannot be made",
+            str(error),
+            "choose another --home",
+        ) from error
+    return made
+
+
+def _config_text(observer: bool, values: Mapping[str, Any] | None) -> str:
+    chosen = dict(values or {})
+    if observer:
+        chosen["node.observer"] = True
+    return render_default(chosen)
+
+
+def _write_new(what: str, path: Path, content: bytes) -> Made:
+    if path.exists():
+        return Made(what, path, KEPT)
+    beside = path.with_name(f".{path.name}.new")
+    with beside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    return Made(what, path, CREATED)
+
+
+def _place_genesis(config: Config, raw: bytes) -> Made:
+    genesis, path = parse_genesis(raw), config.genesis_path
+    if path.exists() and path.read_bytes() != raw:
+        raise OperatorError(
+            "GENESIS_DIFFERS",
+            f"there is another genesis at {path}",
+            f"its chain is not {genesis.chain_id.hex()[:16]}…",
+            "use a new home for another chain",
+        )
+    return _write_new("genesis", path, raw)
+
+
+def _first_record(config: Config, genesis: Genesis) -> Made:
+    path = config.data_path / LOG_FILE
+    if path.exists():
+        return Made("signing record", path, KEPT)
+    validator = load_node_keys(config.keys_path).validator
+    if validator is None:
+        raise OperatorError(
+            "KEY_MISSING",
+            f"there is no validator key in {config.keys_path}",
+            "",
+            "run `huzhu init` again",
+        )
+    config.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    create_log(config.data_path, FirstRecord(genesis.chain_id, validator.public, lost=False))
+    return Made("signing record", path, CREATED)

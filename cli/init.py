@@ -1,0 +1,42 @@
+"""``huzhu init``: keys, configuration and signing record of a node. Running it again changes nothing."""
+
+from pathlib import Path
+
+import click
+
+from ledger.errors import OperatorError
+
+from .home import make_home
+from .output import console, output_option, table
+
+home_option = click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    envvar="HUZHU_HOME",
+    help="The node's directory; also HUZHU_HOME.",
+)
+
+
+@click.command()
+@home_option
+@click.option("--name", default="", help="A name for logs and status.")
+@click.option("--genesis", type=click.Path(path_type=Path, dir_okay=False), help="The chain's genesis file to copy.")
+@click.option("--observer", is_flag=True, help="A node without a vote: it gets a node key only.")
+@output_option
+def init(home: Path, name: str, genesis: Path | None, observer: bool) -> None:
+    """Make a node's home; what is there already is kept, a key is never overwritten."""
+    raw = None
+    if genesis is not None:
+        try:
+            raw = genesis.read_bytes()
+        except OSError as error:
+            raise OperatorError(
+                "GENESIS_UNREADABLE", f"the genesis file {genesis} cannot be read", str(error), "check the path"
+            ) from error
+    made = make_home(home, genesis=raw, observer=observer, values={"node.name": name} if name else None)
+    paths = [{"what": item.what, "path": str(item.path), "state": item.state} for item in made]
+    text = table(("what", "state", "path"), [(item.what, item.state, item.path) for item in made])
+    has_genesis = any(item.what in ("genesis", "signing record") for item in made) or observer
+    following = f"huzhu start --home {home}" if has_genesis else f"huzhu init --home {home} --genesis FILE"
+    console().result({"home": str(home), "paths": paths, "next": following}, f"{text}\n\nnext: {following}")

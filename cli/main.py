@@ -1,0 +1,112 @@
+"""The console script ``huzhu``: finds the command, runs it, turns what went wrong into an exit code.
+
+Commands are imported when they are named, so ``huzhu --help`` does not pay for the node. The table below is the whole
+command line; each file of this package holds one group of verbs.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import click
+
+from ledger.errors import HuzhuError, InvariantViolation, OperatorError
+
+from .output import JSON, Console, Exit
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    # name: (module:attribute, what it does)
+    "init": ("cli.init:init", "Make a node's home: keys, configuration, signing record."),
+    "keys": ("cli.keys:keys", "List the keys of a home, or make one."),
+    "genesis": ("cli.genesis:genesis", "Look at a genesis file."),
+    "start": ("cli.start:start", "Run the node of a home."),
+    "status": ("cli.status:status", "Where a node and its chain stand."),
+    "tx": ("cli.tx:tx", "Send, look up and await transactions."),
+    "member": ("cli.member:member", "Enrol a member, show one with his bill, let one exit."),
+    "claim": ("cli.claim:claim", "File a claim, or show one."),
+    "plan": ("cli.plan:plan", "The plans of the chain and their parameters."),
+    "testnet": ("cli.testnet:testnet", "Networks of real nodes on this machine."),
+    "demo": ("cli.demo.command:demo", "Five processes settle Xiang Hu Bao's half-months."),
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        try:
+            click.echo(f"huzhu {version('huzhu')}")
+        except PackageNotFoundError:
+            click.echo("huzhu, not installed")
+        context.exit()
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+def huzhu() -> None:
+    """Huzhu: mutual aid on a chain kept by a consortium. Every member can recompute and prove his own share."""
+
+
+def _usage(error: click.ClickException) -> OperatorError:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"see `{context.command_path} --help`" if context is not None else "see `huzhu --help`"
+    code = Exit.USAGE if isinstance(error, click.UsageError) else Exit.FAILURE
+    return OperatorError("USAGE", error.format_message(), "", hint, exit_code=code.value)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    """Whether ``--output json`` stands in the arguments: they may be too wrong for click to tell."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(pair == ("--output", JSON) or pair[0] == f"--output={JSON}" for pair in pairs)
+
+
+def run(arguments: Sequence[str], **context: Any) -> int:
+    """Run one command; returns the exit code."""
+    console = Console()
+    try:
+        result = huzhu.main(list(arguments), prog_name="huzhu", standalone_mode=False, obj=console, **context)
+    except click.ClickException as error:
+        console.mode = JSON if _wants_json(arguments) else console.mode
+        failure = _usage(error)
+    except click.Abort:
+        failure = OperatorError("INTERRUPTED", "interrupted", "", "", exit_code=Exit.FAILURE.value)
+    except OperatorError as error:
+        failure = error
+    except InvariantViolation as error:
+        why = "a bug: the program found itself in a state that its own rules exclude"
+        failure = OperatorError(
+            "INVARIANT", str(error), why, "keep the logs and report it", exit_code=Exit.INTEGRITY.value
+        )
+    except HuzhuError as error:
+        failure = OperatorError(str(getattr(error, "code", "FAILED")), str(error), "", "", exit_code=Exit.FAILURE.value)
+    else:
+        return result if isinstance(result, int) else Exit.OK.value
+    console.error(failure)
+    return failure.exit_code
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""Local networks of real nodes: their homes, genesis and ports, starting, ending, and the file that remembers them.
+
+``<dir>/testnet.json`` names every node with its home, addresses and process; the organisations' keys lie in
+``<dir>/keys``. A network is described by ``Founder``s, written once by ``found``, and run by ``start``.
+"""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ledger.codec import digest
+from ledger.errors import OperatorError
+from ledger.genesis import GenesisOrganisation, GenesisPlan, GenesisValidator, GenesisValues, render_genesis
+from ledger.genesis_file import CLOCK_REAL, CLOCK_STEPPED
+from ledger.params import ChainParams
+from ledger.roles import Role
+from node.config import CONFIG_FILE
+from node.keys import KeyKind, create_node_keys, generate, key_path, load_node_keys, read_key, write_key
+
+from .home import make_home
+from .ports import HOST, hold_ports
+from .processes import ProcessId, end, is_running, start_node
+
+NETWORK_FILE: Final = "testnet.json"
+GENESIS_FILE: Final = "genesis.toml"
+KEYS: Final = "keys"
+CLOCK_KEY: Final = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Founder:
+    """A founding organisation: validators vote, observers only follow, others have no node."""
+
+    name: str
+    roles: Role
+    validator: bool = False
+    observer: bool = False
+
+    @property
+    def has_node(self) -> bool:
+        return self.validator or self.observer
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkNode:
+    """One node of the network. ``process`` is ``None`` while it was never started or was ended."""
+
+    name: str
+    home: Path
+    api: str
+    p2p: str
+    observer: bool
+    process: ProcessId | None = None
+
+    @property
+    def log(self) -> Path:
+        return self.home / "node.log"
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and is_running(self.process)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A founded network."""
+
+    directory: Path
+    chain_id: bytes
+    stepped: bool
+    nodes: tuple[NetworkNode, ...]
+
+    @property
+    def genesis_path(self) -> Path:
+        return self.directory / GENESIS_FILE
+
+    def node(self, name: str) -> NetworkNode:
+        """The node of this name. Raises ``OperatorError`` NO_SUCH_NODE."""
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        names = ", ".join(node.name for node in self.nodes)
+        raise OperatorError("NO_SUCH_NODE", f"there is no node {name!r}", f"there are {names}", "", exit_code=2)
+
+    def key_file(self, name: str) -> Path:
+        """The key file of an organisation, or of the clock."""
+        return key_path(self.directory / KEYS, KeyKind.ORGANISATION, name)
+
+
+# ---- founding --------------------------------------------------------------------------------------------------------
+
+
+def found(
+    directory: Path,
+    founders: Sequence[Founder],
+    plans: Iterable[GenesisPlan],
+    params: ChainParams,
+    *,
+    name: str,
+    clock_start_ms: int | None,
+) -> Network:
+    """Make keys, genesis and homes of a new network below ``directory``. ``clock_start_ms``: None for a real clock.
+
+    Raises ``OperatorError`` NETWORK_EXISTS when there is one already.
+    """
+    directory = directory.expanduser().absolute()
+    if (directory / NETWORK_FILE).exists():
+        raise OperatorError(
+            "NETWORK_EXISTS",
+            f"there is a network in {directory} already",
+            "",
+            "end and remove it first (`huzhu testnet down`), or choose another --dir",
+        )
+    with_nodes = [founder for founder in founders if founder.has_node]
+    homes = {founder.name: directory / founder.name for founder in with_nodes}
+    for founder in founders:
+        write_key(key_path(directory / KEYS, KeyKind.ORGANISATION, founder.name), generate(KeyKind.ORGANISATION))
+    for founder in with_nodes:
+        create_node_keys(homes[founder.name] / KEYS, observer=founder.observer)
+    clock_key = b""
+    if clock_start_ms is not None:
+        pair = generate(KeyKind.CLOCK)
+        write_key(key_path(directory / KEYS, KeyKind.CLOCK), pair)
+        clock_key = pair.public
+    time_ms = time.time_ns() // 1_000_000
+    values = GenesisValues(
+        name=name,
+        time_ms=time_ms,
+        clock=CLOCK_REAL if clock_start_ms is None else CLOCK_STEPPED,
+        clock_key=clock_key,
+        clock_start_ms=time_ms if clock_start_ms is None else clock_start_ms,
+        params=params,
+        organisations=tuple(_organisation(directory, founder) for founder in founders),
+        plans=tuple(plans),
+    )
+    genesis = render_genesis(values).encode()
+    (directory / GENESIS_FILE).write_bytes(genesis)
+    nodes = _on_free_ports(
+        [NetworkNode(founder.name, homes[founder.name], "", "", founder.observer) for founder in with_nodes]
+    )
+    network = Network(directory, digest(genesis), clock_start_ms is not None, nodes)
+    _write_homes(nodes, genesis)
+    save(network)
+    return network
+
+
+def _organisation(directory: Path, founder: Founder) -> GenesisOrganisation:
+    key = read_key(key_path(directory / KEYS, KeyKind.ORGANISATION, founder.name)).public
+    if not founder.has_node:
+        return GenesisOrganisation(founder.name, founder.roles, key)
+    own = load_node_keys(directory / founder.name / KEYS, observer=founder.observer)
+    validator = None
+    if own.validator is not None and own.beacon is not None:
+        validator = GenesisValidator(own.validator.public, own.beacon.public)
+    return GenesisOrganisation(founder.name, founder.roles, key, (own.node.public,), "", validator)
+
+
+def move_ports(network: Network) -> Network:
+    """The same stopped network on other free ports: somebody else has taken one of its own."""
+    moved = replace(network, nodes=_on_free_ports(network.nodes))
+    for node in moved.nodes:
+        (node.home / CONFIG_FILE).unlink()
+    _write_homes(moved.nodes, network.genesis_path.read_bytes())
+    save(moved)
+    return moved
+
+
+def _on_free_ports(nodes: Sequence[NetworkNode]) -> tuple[NetworkNode, ...]:
+    with hold_ports(2 * len(nodes)) as ports:
+        pairs = zip(ports[::2], ports[1::2], strict=True)
+        return tuple(
+            replace(node, api=f"http://{HOST}:{api}", p2p=f"{HOST}:{p2p}")
+            for node, (api, p2p) in zip(nodes, pairs, strict=True)
+        )
+
+
+def _write_homes(nodes: Sequence[NetworkNode], genesis: bytes) -> None:
+    """Configuration, genesis and signing record of every node."""
+    keys = {node.name: load_node_keys(node.home / KEYS, observer=node.observer).node.public for node in nodes}
+    for node in nodes:
+        peers = tuple(f"{keys[peer.name].hex()}@{peer.p2p}" for peer in nodes if peer is not node)
+        values: dict[str, Any] = {
+            "node.name": node.name,
+            "api.listen": node.api.removeprefix("http://"),
+            "api.requests_per_second": 0,
+            "p2p.listen": node.p2p,
+            "p2p.peers": peers,
+            "verifier.workers": 1,
+            "log.format": "json",
+        }
+        make_home(node.home, genesis=genesis, observer=node.observer, values=values)
+
+
+# ---- the file --------------------------------------------------------------------------------------------------------
+
+
+def save(network: Network) -> None:
+    """Write ``testnet.json``."""
+    nodes = [asdict(node) | {"home": str(node.home)} for node in network.nodes]
+    content = {"chain_id": network.chain_id.hex(), "stepped": network.stepped, "nodes": nodes}
+    beside = network.directory / f".{NETWORK_FILE}"
+    beside.write_text(json.dumps(content, indent=1) + "\n")
+    beside.replace(network.directory / NETWORK_FILE)
+
+
+def load(directory: Path) -> Network:
+    """The network in ``directory``. Raises ``OperatorError`` NO_NETWORK or NETWORK_UNREADABLE."""
+    directory = directory.expanduser().absolute()
+    path = directory / NETWORK_FILE
+    try:
+        content = json.loads(path.read_text())
+        nodes = tuple(_node(entry) for entry in content["nodes"])
+        return Network(directory, bytes.fromhex(content["chain_id"]), bool(content["stepped"]), nodes)
+    except FileNotFoundError as error:
+        raise OperatorError(
+            "NO_NETWORK", f"there is no network in {directory}", "", f"huzhu testnet up --dir {directory}"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise OperatorError(
+            "NETWORK_UNREADABLE", f"{path} cannot be used", repr(error), "end its nodes by hand and remove it"
+        ) from error
+
+
+def _node(entry: dict[str, Any]) -> NetworkNode:
+    process = entry["process"]
+    found = None if process is None else ProcessId(int(process["pid"]), int(process["started"]))
+    return NetworkNode(
+        str(entry["name"]), Path(entry["home"]), str(entry["api"]), str(entry["p2p"]), bool(entry["observer"]), found
+    )
+
+
+# ---- running ---------------------------------------------------------------------------------------------------------
+
+
+def start(network: Network, names: Iterable[str] | None = None) -> Network:
+    """Start the nodes of these names (default: all) that do not run; their processes are remembered at once.
+
+    The file is written after each start: should this program be killed, ``stop`` still knows every node.
+    """
+    wanted = {node.name for node in network.nodes} if names is None else set(names)
+    for at, node in enumerate(network.nodes):
+        if node.name in wanted and not node.running:
+            started = replace(node, process=start_node(node.home, node.log))
+            network = replace(network, nodes=(*network.nodes[:at], started, *network.nodes[at + 1 :]))
+            save(network)
+    return network
+
+
+def stop(network: Network) -> Network:
+    """End every node. Idempotent; afterwards nothing that ``start`` began is left."""
+    end([node.process for node in network.nodes if node.process is not None])
+    ended = replace(network, nodes=tuple(replace(node, process=None) for node in network.nodes))
+    save(ended)
+    return ended

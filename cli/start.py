@@ -1,0 +1,63 @@
+"""``huzhu start``: run the node of a home until it is told to stop."""
+
+from pathlib import Path
+
+import click
+
+from ledger.errors import OperatorError
+from ledger.genesis import parse_genesis
+from node.config import Config, load
+from node.keys import load_node_keys
+
+from .init import home_option
+from .output import Exit, console, listing, output_option
+
+
+@click.command()
+@home_option
+@click.option("--check", is_flag=True, help="Only check that the node could start: configuration, genesis, keys.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a configuration key for this run."
+)
+@output_option
+def start(home: Path, check: bool, settings: tuple[str, ...]) -> int:
+    """Run the node in HOME; SIGTERM or Ctrl-C ends it cleanly."""
+    config = load(home, dict(_setting(text) for text in settings))
+    if check:
+        _check(config)
+        return Exit.OK.value
+    from node.app import run
+
+    return run(config)
+
+
+def _setting(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+    return key, value
+
+
+def _check(config: Config) -> None:
+    """Everything that can be wrong before a socket or the database is opened."""
+    try:
+        genesis = parse_genesis(config.genesis_path.read_bytes())
+    except OSError as error:
+        raise OperatorError(
+            "GENESIS_UNREADABLE",
+            f"the genesis file {config.genesis_path} cannot be read",
+            str(error),
+            f"huzhu init --home {config.home} --genesis FILE",
+        ) from error
+    keys = load_node_keys(config.keys_path, observer=config.node.observer)
+    seats = {entry.validator_key for entry in genesis.validators()}
+    votes = keys.validator is not None and keys.validator.public in seats
+    data = {
+        "chain_id": genesis.chain_id.hex(),
+        "node_key": keys.node.public.hex(),
+        "validator": votes,
+        "api": config.api.listen,
+        "p2p": config.p2p.listen,
+        "peers": len(config.peers),
+    }
+    console().result(data, listing({"ready to start": config.home, **data}))

@@ -1,0 +1,63 @@
+"""The command line's manners: exit codes, errors for people and for programs, and nothing imported in vain."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS, Commands, huzhu, run
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_can_be_imported_and_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    assert capsys.readouterr().out.startswith(f"Usage: huzhu {name}")
+
+
+def test_help_does_not_pay_for_the_node() -> None:
+    code = "import sys, cli.main; cli.main.run(['--help']); sys.exit('aiohttp' in sys.modules or 'node' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30).returncode == 0
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("huzhu")
+
+
+def test_an_unknown_command_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["frobnicate"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "USAGE" in captured.err
+
+
+def test_errors_are_one_json_object_when_json_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--no-such-option", "--output", "json"]) == 2
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert set(error) == {"code", "what", "why", "next"}
+    assert error["code"] == "USAGE"
+
+
+def test_a_configuration_error_is_3_and_says_what_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["start", "--home", str(tmp_path / "none"), "--output", "json"]) == 3
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "MISSING_CONFIG"
+    assert "huzhu init" in error["next"]
+
+
+def test_a_node_that_does_not_answer_is_4(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["status", "--node", "http://127.0.0.1:9", "--output=json"]) == 4
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "NOT_REACHABLE"
+
+
+def test_the_table_is_the_whole_command_line() -> None:
+    assert isinstance(huzhu, Commands)
+    assert huzhu.commands == {}
