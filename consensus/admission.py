@@ -111,7 +111,7 @@ def load_bodies(core: Core) -> None:
     """Bodies of our log are served again, and valid: we proposed or prepared them."""
     height, record = core.open, core.record
     for body in record.bodies.values():
-        candidate = height.candidates.add(body.block, locked=record.lock.hash if record.lock is not None else b"")
+        candidate = height.candidates.add(body.block, record.locked_hash)
         if isinstance(candidate, str):
             continue  # of another branch of an epoch that was recovered: void
         candidate.fill(body.transactions)

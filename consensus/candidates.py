@@ -99,10 +99,8 @@ class Candidates:
         """The candidate of this hash."""
         return self._by_hash.get(hash)
 
-    def add(self, block: CompactBlock, locked: bytes = b"") -> Candidate | str:
-        """The candidate of this block, made if it is new; or what is wrong with the block. ``locked`` is never
-        evicted.
-        """
+    def examine(self, block: CompactBlock) -> Candidate | str:
+        """The candidate of this block, held or *not kept yet*; or what is wrong with the block."""
         hash = header_hash(block.header)
         held = self._by_hash.get(hash)
         if held is not None:
@@ -112,11 +110,19 @@ class Candidates:
         except MalformedBytes as error:
             return f"the header is malformed: {error.detail}"
         candidate = Candidate(hash, header, block)
-        fault = block_fault(self._context, candidate)
-        if fault is not None:
-            return fault
-        self._make_room(locked)
-        self._by_hash[hash] = candidate
+        return block_fault(self._context, candidate) or candidate
+
+    def keep(self, candidate: Candidate, locked: bytes = b"") -> None:
+        """Keep it; the caller knows that it is justified or asked for. ``locked`` is never evicted."""
+        if candidate.hash not in self._by_hash:
+            self._make_room(locked)
+            self._by_hash[candidate.hash] = candidate
+
+    def add(self, block: CompactBlock, locked: bytes = b"") -> Candidate | str:
+        """``examine``, then ``keep``."""
+        candidate = self.examine(block)
+        if isinstance(candidate, Candidate):
+            self.keep(candidate, locked)
         return candidate
 
     def __len__(self) -> int:

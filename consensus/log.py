@@ -119,10 +119,12 @@ def decode_log(raw: bytes, start: Position | None = None) -> Decoded:
         decoded.start = decoded.end = start
     while decoded.offset < len(raw):
         frame = _frame_at(raw, decoded.offset)
-        if frame is None or not _continues(decoded, frame, known=start is not None or bool(decoded.records)):
+        if frame is None:
             _refuse_damage(raw, decoded)
             decoded.torn = True
             break
+        if (start is not None or decoded.records) and not _continues(decoded.end, frame):
+            raise _damaged(decoded, "the next record is intact but does not belong behind this one")
         if not decoded.records and start is None:
             decoded.start = Position(frame.sequence - 1, frame.previous_crc)
         decoded.records.append(frame.record)
@@ -198,8 +200,8 @@ def _frame_at(raw: bytes, offset: int) -> _Frame | None:
     return _Frame(record, previous_crc, crc, durable, sequence, end)
 
 
-def _continues(decoded: Decoded, frame: _Frame, *, known: bool) -> bool:
-    return not known or (frame.sequence, frame.previous_crc) == (decoded.end.sequence + 1, decoded.end.crc)
+def _continues(end: Position, frame: _Frame) -> bool:
+    return (frame.sequence, frame.previous_crc) == (end.sequence + 1, end.crc)
 
 
 def _refuse_damage(raw: bytes, decoded: Decoded) -> None:
@@ -208,11 +210,15 @@ def _refuse_damage(raw: bytes, decoded: Decoded) -> None:
     while at != -1:
         frame = _frame_at(raw, at)
         if frame is not None and frame.durable > decoded.end.sequence:
-            raise OperatorError(
-                "LOG_DAMAGED",
-                f"the signing log is damaged at byte {decoded.offset}, after record {decoded.end.sequence}",
-                f"record {frame.sequence} behind it says that {frame.durable} was safely on disk",
-                "do not start this validator from this file; repair the disk, then `huzhu start --record-lost`",
-                exit_code=6,
-            )
+            raise _damaged(decoded, f"record {frame.sequence} behind it says that {frame.durable} was safely on disk")
         at = raw.find(MARKER, at + 1)
+
+
+def _damaged(decoded: Decoded, why: str) -> OperatorError:
+    return OperatorError(
+        "LOG_DAMAGED",
+        f"the signing log is damaged at byte {decoded.offset}, after record {decoded.end.sequence}",
+        why,
+        "do not start this validator from this file; repair the disk, then `huzhu start --record-lost`",
+        exit_code=6,
+    )

@@ -86,9 +86,10 @@ class LogState:
             case AdoptRecord():
                 self._adopt(record)
 
-    def permits(self, epoch: int, message: SignedKind) -> bool:
-        """Whether ``message`` may be signed now: granted already, or free."""
-        return self.fault(epoch, message) is None
+    @property
+    def locked_hash(self) -> bytes:
+        """The hash we are locked on; empty without a lock."""
+        return self.lock.hash if self.lock is not None else b""
 
     def signed(self, kind: type[SignedKind], round: int) -> SignedKind | None:
         """What was granted in this slot of the open height."""
@@ -142,8 +143,7 @@ class LogState:
 
     def _keep_body(self, record: BodyRecord) -> None:
         if len(self.bodies) >= BODIES_MAX:
-            locked = self.lock.hash if self.lock is not None else b""
-            del self.bodies[next(hash for hash in self.bodies if hash != locked)]
+            del self.bodies[next(hash for hash in self.bodies if hash != self.locked_hash)]
         self.bodies[record.hash] = record
 
     def _grant(self, epoch: int, message: SignedKind) -> bool:

@@ -60,8 +60,7 @@ def on_block(core: Core, peer: bytes, index: int | None, message: Block) -> None
     hash = header_hash(message.block.header)
     if message.height != height.context.height or ("block", hash) not in height.asked:
         return
-    locked = core.record.lock.hash if core.record.lock is not None else b""
-    fault = height.candidates.add(message.block, locked)
+    fault = height.candidates.add(message.block, core.record.locked_hash)
     if isinstance(fault, str):
         blame(core, peer, "block", fault)
 

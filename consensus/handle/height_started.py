@@ -14,7 +14,7 @@ def handle(core: Core, event: HeightStarted) -> None:
     context = event.context
     if core.started:
         _leave(core, event)
-    height = core.start(context)
+    core.start(context)
     core.record.raise_to(context.epoch, context.height)
     core.persisting.clear()
     core.signing.clear()
@@ -27,7 +27,6 @@ def handle(core: Core, event: HeightStarted) -> None:
     admission.begin(core, event.nonce)
     if context.certify and context.proposer(0) == context.index:
         core.emit(SetTimer(Timer(TimerKind.CERTIFY, context.height, 0), context.timing.certify_wait_ms))
-    height.certify_over = False
 
 
 def _leave(core: Core, event: HeightStarted) -> None:

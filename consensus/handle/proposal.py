@@ -43,6 +43,7 @@ def _accept(core: Core, peer: bytes, proposal: SignedProposal) -> None:
         return
     if not all(admit(core, peer, prepare) for prepare in proposal.prepares):
         return
+    height.candidates.keep(candidate, core.record.locked_hash)
     candidate.take(proposal.recent)
     height.accepted[message.round] = Accepted(message.round, message.hash, is_fresh(proposal), proposal)
 
@@ -52,8 +53,7 @@ def _justified(core: Core, peer: bytes, proposal: SignedProposal) -> Candidate |
     if header_hash(proposal.block.header) != proposal.message.hash:
         blame(core, peer, "proposal", "the header is not the proposed one")
         return None
-    locked = core.record.lock.hash if core.record.lock is not None else b""
-    candidate = height.candidates.add(proposal.block, locked)
+    candidate = height.candidates.examine(proposal.block)
     if isinstance(candidate, str):
         blame(core, peer, "proposal", candidate)
         return None
