@@ -47,19 +47,19 @@ Ids = Annotated[bytes, Meta(max_length=IDS_PER_MESSAGE_MAX * ID_BYTES)]
 """Transaction ids, 32 bytes each, one after the other."""
 
 
-class Push(Wire, frozen=True, tag=1):
+class Push(Wire, frozen=True, tag="push"):
     """Transactions in full: newly admitted by the sender, or asked for."""
 
     transactions: Annotated[tuple[bytes, ...], Meta(max_length=PUSH_ITEMS_MAX)]
 
 
-class Announce(Wire, frozen=True, tag=2):
+class Announce(Wire, frozen=True, tag="announce"):
     """The sender holds these."""
 
     ids: Ids
 
 
-class Get(Wire, frozen=True, tag=3):
+class Get(Wire, frozen=True, tag="get"):
     """The sender wants these; what the receiver does not hold it leaves out."""
 
     ids: Ids

@@ -20,26 +20,26 @@ from .noise import Handshake, NodeKey, Session
 from .reasons import LinkRefused, told
 
 
-class Welcome(Wire, frozen=True, tag=0):
+class Welcome(Wire, frozen=True, tag="welcome"):
     """The sender admits the receiver: fully, or (an applicant) to a status-only link."""
 
     full: bool
 
 
-class Ping(Wire, frozen=True, tag=1):
+class Ping(Wire, frozen=True, tag="ping"):
     """Asks for a ``Pong`` with the same number."""
 
     number: int
 
 
-class Pong(Wire, frozen=True, tag=2):
+class Pong(Wire, frozen=True, tag="pong"):
     """Answers a ``Ping``; ``time_ms`` is the answering node's wall clock."""
 
     number: int
     time_ms: int
 
 
-class Bye(Wire, frozen=True, tag=3):
+class Bye(Wire, frozen=True, tag="bye"):
     """The sender ends the link; ``code`` is one of ``reasons.REASONS`` or of a later version."""
 
     code: str

@@ -35,6 +35,7 @@ from p2p.limits import (
 )
 from tests.p2p.harness import Node, node_keys, running
 
+TAGS = st.sampled_from(["push", "announce", "get", "ping", ""])
 A, B, C = b"a" * 32, b"b" * 32, b"c" * 32
 
 
@@ -202,7 +203,10 @@ def test_known_and_wanted_ids_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.binary(max_size=100) | st.builds(lambda t, b: encode([t, b]), st.integers(0, 4), st.binary(max_size=70)))
+@given(
+    st.binary(max_size=100)
+    | st.builds(lambda t, b: encode([t, b]), TAGS, st.binary(max_size=70) | st.lists(st.binary()))
+)
 def test_any_bytes_are_gossip_or_malformed(payload: bytes) -> None:
     node, _ = policy(A)
     try:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ledger.codec import encode
 from ledger.errors import PeerError
 from p2p.frames import Kind, Message
 from p2p.handshake import Bye, Established, bye, close_gently, parse_control, shake
@@ -18,6 +19,9 @@ from tests.p2p.harness import HELLO, ManualClock, Streams, connection
 
 OTHER_CHAIN = replace(HELLO, chain_id=bytes(32))
 Verdict = PeerError | bool
+CONTROL_FIELDS = (
+    st.sampled_from(["welcome", "ping", "pong", "bye"]) | st.integers(-1, 2**63) | st.text(max_size=9) | st.booleans()
+)
 
 
 async def outcome(
@@ -178,7 +182,7 @@ def test_a_detail_is_cut_at_the_limit_without_breaking_a_character() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=60), st.sampled_from(Kind))
+@given(st.binary(max_size=60) | st.builds(encode, st.lists(CONTROL_FIELDS, max_size=4)), st.sampled_from(Kind))
 def test_any_bytes_are_a_control_message_or_malformed(payload: bytes, kind: Kind) -> None:
     try:
         parse_control(Message(Channel.CONTROL, kind, payload))
