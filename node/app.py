@@ -35,30 +35,36 @@ from p2p.noise import NodeKey
 from p2p.peers import Address
 
 from .admission import Admission, signer_class
+from .api.server import ApiServer, make_app
+from .api.waiters import CommitWaiters
 from .chain import Chain, Committed, load_view
 from .config import Config, split_address
 from .disk import DiskGuard, free_bytes
 from .driver import Driver, Seat
 from .health import Heartbeat
 from .keys import NodeKeys, load_node_keys
-from .logs import Log, NodeLog
+from .logs import Log, NodeLog, summary
 from .mempool import Limits, Mempool
 from .metrics import Metrics
 from .pool import PeerPool
 from .roster import Roster, make_roster
+from .status import CLOCK_WARN_MS, Window
 from .storage import LevelStore, open_store
 from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import Verifier
 from .votelog import VoteLog, open_log
 
-AGENT: Final = "huzhu/0.1"
+VERSION: Final = "0.1.0"
+AGENT: Final = f"huzhu/{VERSION}"
 DATABASE_DIRECTORY: Final = "ledger"
 LOG_RETRY_S: Final = 1.0
 """How often a signing log that met a full disk tries again."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that comes back from an fsync gets the interpreter within this (DESIGN §6: 5 ms is too long)."""
 GC_THRESHOLD: Final = 50_000
+READY_BLOCKS_BEHIND: Final = 16
+"""A node further behind does not judge clients' transactions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ class Started:
     node_key: bytes
     chain_id: bytes
     p2p: Address
-    api: Address | None
+    api: Address
 
 
 class Node:
@@ -217,17 +223,45 @@ class Node:
             self.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
         if not self.disk.has_room:
             self.driver.hold()
+        self.window = Window(
+            name=self.config.node.name,
+            version=VERSION,
+            keys=self.keys,
+            chain=self.chain,
+            mempool=self.mempool,
+            admission=self.admission,
+            sync=self.sync,
+            network=self.network,
+            driver=self.driver,
+            disk=self.disk,
+            heartbeat=self.heartbeat,
+            metrics=self.metrics,
+            clock=self.clock,
+        )
         self.chain.listen(self._committed)
         self.driver.start()
         self.chain.listen(self.sync.committed)
+        self.chain.listen(self.window.committed)
+        self.chain.listen(self._settled)
         await self.network.start(tasks)
         self._tell_addresses()
+        api = await self._start_api()
         address = self.network.address
         if address is None:
             raise InvariantViolation("the network listens nowhere")
-        self.log.info("started", height=self.chain.height, p2p=f"{address[0]}:{address[1]}")
+        self.log.info("started", height=self.chain.height, p2p=_shown(address), api=_shown(api))
         if ready is not None:
-            ready(Started(self.keys.node.public, self.genesis.chain_id, address, None))
+            ready(Started(self.keys.node.public, self.genesis.chain_id, address, api))
+
+    async def _start_api(self) -> Address:
+        section = self.config.api
+        self.waiters = CommitWaiters(section.waiters_max)
+        app = make_app(self.window, section, self.metrics, self.waiters, self._bug, now_s=self.clock.monotonic_s)
+        self._api = ApiServer(app, section.listen)
+        return await self._api.start()
+
+    def _settled(self, committed: Committed) -> None:
+        self.waiters.settled((*committed.ids, *committed.expired))
 
     def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
         """The tasks of the node's whole life."""
@@ -238,6 +272,7 @@ class Node:
             "sync": self.sync.run(),
             "heartbeat": self.heartbeat.run(),
             "disk": self.disk.run(self._room_changed),
+            "summary": self._summaries(),
             "fatal": self._await_fatal(),
         }
 
@@ -249,6 +284,7 @@ class Node:
 
     async def _stop_parts(self) -> None:
         self.log.info("stopping", height=self.chain.height)
+        await self._api.stop()
         self.driver.stop()
         await self.network.stop()
 
@@ -262,6 +298,10 @@ class Node:
             self._node_log.close()
 
     # ---- errors ----
+
+    def _bug(self, error: InvariantViolation) -> None:
+        if self._fatal is not None and not self._fatal.done():
+            self._fatal.set_exception(error)
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback of the loop raised: that ends the node like an error of a task."""
@@ -288,6 +328,27 @@ class Node:
         else:
             self.log.error("signing stopped", why="little free disk", free_bytes=self.disk.free_bytes)
             self.driver.hold()
+
+    async def _summaries(self) -> None:
+        every_s = self.config.log.summary_seconds
+        while every_s:
+            await asyncio.sleep(every_s)
+            status = self.window.status()
+            summary(
+                self.log,
+                {
+                    "height": self.chain.height,
+                    "round": status.round,
+                    "peers": status.peers_connected,
+                    "behind": status.best_height - self.chain.height,
+                    "eta_s": status.eta_seconds,
+                    "mempool": len(self.mempool),
+                    "signing": status.signing,
+                    "clock_offset_ms": status.clock_offset_ms,
+                },
+            )
+            if abs(status.clock_offset_ms or 0) > CLOCK_WARN_MS:
+                self.log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
 
     # ---- the chain's writer and what follows a block ----
 
@@ -384,9 +445,6 @@ class Node:
         return self.chain.seen(tx_id)
 
 
-READY_BLOCKS_BEHIND: Final = 16
-
-
 def read_genesis(config: Config) -> Genesis:
     """The genesis of the node's home. Raises ``OperatorError``."""
     try:
@@ -398,6 +456,10 @@ def read_genesis(config: Config) -> Genesis:
             str(error),
             "run `huzhu init --genesis FILE`",
         ) from error
+
+
+def _shown(address: Address) -> str:
+    return f"{address[0]}:{address[1]}"
 
 
 def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:

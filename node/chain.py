@@ -13,6 +13,7 @@ Rules of this file
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -40,7 +41,7 @@ from ledger.errors import InvariantViolation, MalformedBytes, PeerError, Transac
 from ledger.genesis import Genesis, initial_batch
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.state import StateReader
-from ledger.store import Batch, Reader, Snapshot, Store
+from ledger.store import Batch, Overlay, Reader, Store
 from ledger.transactions import Transaction, decode_transaction, transaction_id
 from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
@@ -87,17 +88,21 @@ class Committed:
     receipts: tuple[Receipt, ...]
     expired: tuple[bytes, ...]
     """Transactions that waited here and that this block is past."""
+    body_bytes: int
+    execution_s: float
+    write_s: float
+    """How long the synced batch took."""
 
 
 class StateView:
-    """One state with the header and certificate of the block ``header_height``, held in a snapshot."""
+    """One state, held in a snapshot (or an overlay over one) as long as somebody holds this."""
 
-    def __init__(self, snapshot: Snapshot, height: int) -> None:
+    def __init__(self, reader: Reader, height: int) -> None:
         self.height = height
         """The newest block this state includes."""
-        self.reader: Reader = snapshot
-        self.blocks = BlockReader(snapshot)
-        self.state = StateReader(snapshot)
+        self.reader = reader
+        self.blocks = BlockReader(reader)
+        self.state = StateReader(reader)
 
 
 Listener = Callable[[Committed], None]
@@ -137,9 +142,17 @@ class Chain:
             raise InvariantViolation(f"the head {view.height} has no certificate in the store")
         self.certificate = decode_own(Certificate, raw)
         self.current = StateView(store.snapshot(), view.height)
-        self.certified = self.current
-        """After a start the certified state is not in a snapshot until the next block: ``current`` stands in."""
+        self.certified = self._parent_state()
         self._seen_minute = 0
+
+    def _parent_state(self) -> StateView:
+        """After a start: the state before the head, from the head's undo pages."""
+        undo = self.blocks.undo(self.height)
+        if undo is None:
+            return self.current
+        overlay = Overlay(self.current.reader)
+        overlay.apply(undo)
+        return StateView(overlay, self.height - 1)
 
     # ---- the head ----
 
@@ -371,8 +384,11 @@ class Chain:
 
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
         old, store = self.view, self._store
+        begun_s = time.perf_counter()
         applied = await execute(store, old, block.header, block.body, block.transactions)
-        batch = self._batch(old, block, certificate, applied)
+        executed_s = time.perf_counter()
+        body_raw = encode(block.body)
+        batch = self._batch(old, block, body_raw, certificate, applied)
         position = self._log_position()
         record = HeadRecord(
             height=block.height,
@@ -383,7 +399,9 @@ class Chain:
             log_crc=position.crc,
         )
         blockstore.put_head(batch, record)
+        write_s = time.perf_counter()
         await self._write(batch)
+        written_s = time.perf_counter()
         self.view, self.certificate, self.synced_position = applied.view, certificate, position
         self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
         self._checked.clear()
@@ -398,11 +416,16 @@ class Chain:
             ids=ids,
             receipts=applied.receipts,
             expired=tuple(expired),
+            body_bytes=len(body_raw),
+            execution_s=executed_s - begun_s,
+            write_s=written_s - write_s,
         )
         for listener in self._listeners:
             listener(committed)
 
-    def _batch(self, old: HeightView, block: CheckedBlock, certificate: Certificate, applied: Applied) -> Batch:
+    def _batch(
+        self, old: HeightView, block: CheckedBlock, body_raw: bytes, certificate: Certificate, applied: Applied
+    ) -> Batch:
         batch = applied.batch
         blockstore.put_undo(batch, block.height, undo_of(self._store, batch), UNDO_BLOCKS)
         blockstore.put_block(
@@ -410,7 +433,7 @@ class Chain:
             height=block.height,
             block_hash=block.hash,
             header=block.header_raw,
-            body=encode(block.body),
+            body=body_raw,
             certificate=certificate,
             receipts=applied.receipts,
             transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in block.transactions],

@@ -168,8 +168,37 @@ class Driver:
 
     @property
     def signing(self) -> bool:
-        """Whether we vote."""
-        return self._core.signing and self._held is None
+        """Whether we vote: we have a seat, know what others saw of it, and there is room on the disk."""
+        context, index = self._context, self.own_index
+        if context is None or index is None or self._held is not None:
+            return False
+        return self._core.state.cleared_key == context.key(index)
+
+    @property
+    def own_index(self) -> int | None:
+        """Our position in V(height); None when we have no seat."""
+        return self._context.index if self._context is not None else None
+
+    @property
+    def step(self) -> str:
+        """Where the open height stands."""
+        if not self._core.height:
+            return "starting"
+        state = self._core.state.open
+        if state.decided is not None:
+            return "committing"
+        if state.round in state.accepted:
+            return "voting"
+        return "proposing" if state.due or state.pending else "idle"
+
+    @property
+    def not_signing_because(self) -> str | None:
+        """Why a validator does not vote now."""
+        if self.signing or self.own_index is None:
+            return None
+        if self._held is not None:
+            return "the disk is nearly full"
+        return "asking the others what they saw of this key"
 
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the consensus class. Raises ``MalformedBytes``."""

@@ -61,8 +61,8 @@ class Network:
         self.keys: dict[str, KeyPair] = {}
         self.members: dict[str, Member] = {}
         organisations = [self._organisation(name, roles) for name, roles in ROLES.items()]
-        for number in range(self.observers):
-            organisations.append(self._organisation(f"observer-{number}", Role.REGULATOR, observer=True))
+        watching = [f"observer-{number}" for number in range(self.observers)]
+        organisations.extend(self._organisation(name, Role.REGULATOR, observer=True) for name in watching)
         self.keys["clock"] = generate(KeyKind.CLOCK)
         params = parse_chain_params((ROOT / "configs/chain_main.toml").read_text().replace("[consensus]", ""))
         plan: GenesisPlan = parse_plan((ROOT / "configs/plan_main.toml").read_text())
@@ -122,10 +122,12 @@ class Network:
         up: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
         member.node = Node(load(member.home, environ={}))
         member.task = tasks.create_task(member.node.run(up.set_result))
-        done, _ = await asyncio.wait([up, member.task], return_when=asyncio.FIRST_COMPLETED)
-        if up not in done:
+        member.task.add_done_callback(lambda task: up.done() or up.cancel())
+        try:
+            member.started = await up
+        except asyncio.CancelledError:
             await member.task
-        member.started = up.result()
+            raise
 
     async def stop(self, *names: str) -> None:
         """Stop nodes in order."""
@@ -145,9 +147,17 @@ class Network:
 
     async def until(self, what: Callable[[Node], bool], *names: str, timeout_s: float = 20.0) -> None:
         """Wait until ``what`` holds of the nodes."""
-        async with asyncio.timeout(timeout_s):
-            while not all(what(self.nodes[name]) for name in names or self.nodes):
-                await asyncio.sleep(0.005)
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + timeout_s
+        while not all(what(self.nodes[name]) for name in names or self.nodes):
+            assert loop.time() < end_s, self.describe()
+            done: asyncio.Future[None] = loop.create_future()
+            loop.call_later(0.005, done.set_result, None)
+            await done
+
+    def describe(self) -> dict[str, tuple[int, int, bool]]:
+        """Where the nodes are: height, round, whether they sign."""
+        return {name: (node.chain.height, node.driver.round, node.driver.signing) for name, node in self.nodes.items()}
 
     async def until_height(self, height: int, *names: str, timeout_s: float = 20.0) -> None:
         """Wait until the nodes have committed ``height``."""

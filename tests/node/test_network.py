@@ -1,4 +1,4 @@
-"""Four validators and an observer over loopback, with real stores and signing logs: they agree, restart and catch up."""
+"""Four validators and an observer over loopback, with real stores and signing logs: they agree and catch up."""
 
 from pathlib import Path
 

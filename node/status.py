@@ -1,0 +1,176 @@
+"""Where a node is, as values for its API, its logs and its metrics. Read from the parts; it changes none of them."""
+
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from p2p.clock import Clock
+from p2p.network import Network
+from p2p.peers import PeerInfo
+
+from .admission import Admission
+from .api.view import NodeStatus
+from .chain import Chain, Committed, StateView
+from .disk import DiskGuard
+from .driver import Driver
+from .health import Heartbeat
+from .keys import NodeKeys
+from .mempool import Mempool
+from .metrics import Metrics
+from .sync import Sync
+
+SYNCING_BLOCKS_BEHIND: Final = 2
+CLOCK_WARN_MS: Final = 1_000
+"""A node whose clock differs from its peers' median by more says so (DESIGN §4)."""
+SPEED_WINDOW_S: Final = 1.0
+
+
+def clock_offset_ms(peers: Iterable[PeerInfo]) -> float | None:
+    """Own clock minus the median of the connected peers'; None when nobody was measured."""
+    offsets = [peer.clock_offset_ms for peer in peers if peer.connected and peer.clock_offset_ms is not None]
+    return -statistics.median(offsets) if offsets else None
+
+
+class Speed:
+    """Blocks a second while catching up: an average that forgets, for the estimate of the remaining time."""
+
+    def __init__(self, height: int, now_s: float) -> None:
+        self._height = height
+        self._since_s = now_s
+        self._per_s = 0.0
+
+    def note(self, height: int, now_s: float) -> None:
+        """The head is at ``height`` now."""
+        elapsed_s = now_s - self._since_s
+        if elapsed_s >= SPEED_WINDOW_S:
+            fresh = (height - self._height) / elapsed_s
+            self._per_s = fresh if not self._per_s else 0.7 * self._per_s + 0.3 * fresh
+            self._since_s, self._height = now_s, height
+
+    def eta_s(self, blocks: int) -> float | None:
+        """Seconds for so many blocks; None when there are none or nothing moves."""
+        return blocks / self._per_s if blocks > 0 and self._per_s > 0 else None
+
+
+class Window:
+    """The node as its API sees it (``node.api.view.NodeView``)."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        keys: NodeKeys,
+        chain: Chain,
+        mempool: Mempool,
+        admission: Admission,
+        sync: Sync,
+        network: Network,
+        driver: Driver,
+        disk: DiskGuard,
+        heartbeat: Heartbeat,
+        metrics: Metrics,
+        clock: Clock,
+    ) -> None:
+        self.mempool = mempool
+        self.admission = admission
+        self._name = name or keys.node.public.hex()[:8]
+        self._version = version
+        self._keys = keys
+        self._chain = chain
+        self._sync = sync
+        self._network = network
+        self._driver = driver
+        self._disk = disk
+        self._heartbeat = heartbeat
+        self._metrics = metrics
+        self._clock = clock
+        self._started_s = clock.monotonic_s()
+        self._speed = Speed(chain.height, self._started_s)
+
+    @property
+    def chain_id(self) -> bytes:
+        """Of the genesis."""
+        return self._chain.genesis.chain_id
+
+    @property
+    def genesis_raw(self) -> bytes:
+        """The exact bytes of the genesis file."""
+        return self._chain.genesis.raw
+
+    @property
+    def current(self) -> StateView:
+        """The state after the newest block."""
+        return self._chain.current
+
+    @property
+    def certified(self) -> StateView:
+        """The state that the newest header certifies."""
+        return self._chain.certified
+
+    @property
+    def loop_alive(self) -> bool:
+        """Whether the event loop's heartbeat is recent."""
+        return self._heartbeat.alive
+
+    def clock_ms(self) -> int:
+        """The node's clock in consensus time."""
+        return self._clock.time_ms()
+
+    def peers(self) -> Sequence[PeerInfo]:
+        """Every known peer."""
+        return self._network.peers()
+
+    def status(self) -> NodeStatus:
+        """Where the node is, now."""
+        chain, driver, sync = self._chain, self._driver, self._sync
+        peers = self._network.peers()
+        index = driver.own_index
+        behind = sync.blocks_behind
+        return NodeStatus(
+            name=self._name,
+            version=self._version,
+            network=chain.genesis.name,
+            node_key=self._keys.node.public,
+            role="observer" if index is None else "validator",
+            validator_index=index,
+            epoch=chain.epoch,
+            round=driver.round,
+            step=driver.step,
+            signing=driver.signing,
+            not_signing_because=driver.not_signing_because,
+            syncing=behind >= SYNCING_BLOCKS_BEHIND,
+            best_height=sync.best_claim,
+            eta_seconds=self._speed.eta_s(behind),
+            peers_connected=sum(peer.connected for peer in peers),
+            clock_offset_ms=clock_offset_ms(peers),
+            disk_free_bytes=self._disk.free_bytes,
+            uptime_seconds=self._clock.monotonic_s() - self._started_s,
+            more={"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": len(driver.evidence)},
+        )
+
+    def committed(self, committed: Committed) -> None:
+        """A listener of the chain: counts."""
+        metrics = self._metrics
+        self._speed.note(committed.height, self._clock.monotonic_s())
+        metrics.height.set(committed.height)
+        metrics.epoch.set(committed.header.epoch)
+        metrics.block_bytes.observe(committed.body_bytes)
+        metrics.block_seconds.observe(committed.execution_s)
+        metrics.fsync_seconds.labels("ledger").observe(committed.write_s)
+        if committed.certificate.round > 0:
+            metrics.rounds_above_zero.inc()
+        for receipt in committed.receipts:
+            if isinstance(receipt.subject, bytes):
+                metrics.transactions.labels(receipt.code).inc()
+
+    def render_metrics(self) -> bytes:
+        """The text of ``/metrics``."""
+        metrics, status = self._metrics, self.status()
+        metrics.blocks_behind.set(self._sync.blocks_behind)
+        metrics.round.set(status.round)
+        metrics.signing.set(status.signing)
+        metrics.peers.set(status.peers_connected)
+        metrics.disk_free_bytes.set(status.disk_free_bytes)
+        metrics.clock_offset_seconds.set((status.clock_offset_ms or 0) / 1_000)
+        return metrics.render()
