@@ -5,6 +5,7 @@ it builds is valid. Ledger time is stepped by the clock key.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -28,7 +29,7 @@ from ledger.proposers import proposer
 from ledger.roles import Role
 from ledger.signing import public_key, sign
 from ledger.state import StateReader
-from ledger.store import MemoryStore
+from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, Transaction, decode_transaction, sign_transaction, transaction_id
 from ledger.validity import HeightView, assemble_header, check_body, check_header, view_at_genesis
 from ledger.votes import Certificate, Commit, Seal, quorum
@@ -164,6 +165,13 @@ class Chain:
             for item in self.values.organisations
             if item.validator is not None
         }
+
+    def fork(self) -> "Chain":
+        """Another chain with the same past."""
+        other = copy(self)
+        other.store, other.blocks = MemoryStore(), list(self.blocks)
+        other.store.write(Batch(dict(self.store.scan(b"", b"\xff"))))
+        return other
 
     @property
     def state(self) -> StateReader:

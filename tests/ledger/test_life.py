@@ -1,0 +1,374 @@
+"""The life of a claim through real blocks, step by step, and what every step refuses."""
+
+from functools import cache
+from hashlib import sha256
+
+import pytest
+
+from ledger import calendar, queries
+from ledger import transactions as tx
+from ledger.claim_table import ClaimState
+from ledger.indexes import differences
+from ledger.params import ACCIDENT, ILLNESS
+from ledger.rows import Account, Claim, Draw, Member, Organisation, Plan, Settlement
+from ledger.standing import MemberState
+from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain
+
+MEMBERS = 300
+CLAIMANT = 3
+AID = 30_000
+BIRTH_MONTH = calendar.month_of(START_DAY) - 30 * 12
+HASH = sha256(b"a commitment").digest()
+SALT = bytes(16)
+
+
+def enrolled() -> Chain:
+    """300 members of 30 years who joined on 2018-10-16; it is 2019-03-01, and all have waited."""
+    return _enrolled().fork()
+
+
+@cache
+def _enrolled() -> Chain:
+    chain = Chain()
+    people = tuple((sha256(f"person {number}".encode()).digest(), BIRTH_MONTH) for number in range(MEMBERS))
+    assert chain.ok("platform", tx.EnrolBatch(0, people)) == (0, MEMBERS, 0)
+    chain.step_to_day(2019, 3, 1)
+    return chain
+
+
+def filing(chain: Chain, member: int = CLAIMANT, **changes: object) -> tx.FileClaim:
+    fields: dict[str, object] = {
+        "member": member,
+        "tier": 1,
+        "illness": 1,
+        "cause": ILLNESS,
+        "diagnosis_day": calendar.day_of(chain.now_ms) - 2,
+        "region": 11,
+        "fingerprint": sha256(f"event of {member}".encode()).digest(),
+        "salt": SALT,
+    }
+    return tx.FileClaim(**(fields | changes))  # type: ignore[arg-type]
+
+
+def state_of(chain: Chain, claim: int) -> ClaimState:
+    return ClaimState(chain.state.get(Claim, claim).state)
+
+
+def days(chain: Chain, number: int) -> None:
+    chain.step_to(chain.now_ms + number * calendar.MS_PER_DAY)
+
+
+def investigating(chain: Chain, member: int = CLAIMANT) -> int:
+    """A claim with its diagnosis, whose investigator was drawn."""
+    claim, amount = chain.ok("platform", filing(chain, member))
+    assert amount == AID
+    chain.ok("hospital", tx.Diagnose(claim, HASH))
+    days(chain, PLAN_PARAMS.investigate_after_days + 1)
+    assert state_of(chain, claim) is ClaimState.INVESTIGATING
+    return claim
+
+
+def firms(chain: Chain, claim: int) -> tuple[str, str]:
+    """(the drawn firm, the other one)."""
+    drawn = chain.state.get(Organisation, chain.state.get(Claim, claim).investigator).name
+    return drawn, {"firm-a": "firm-b", "firm-b": "firm-a"}[drawn]
+
+
+def cleared(chain: Chain, member: int = CLAIMANT) -> int:
+    claim = investigating(chain, member)
+    first, second = firms(chain, claim)
+    chain.ok(first, tx.Assess(claim, HASH))
+    chain.ok(second, tx.Review(claim, 0))
+    return claim
+
+
+def settled(chain: Chain) -> int:
+    claim = cleared(chain)
+    chain.step_to_day(2019, 3, 14)
+    assert state_of(chain, claim) is ClaimState.SETTLED
+    return claim
+
+
+def collected(chain: Chain) -> Settlement:
+    """The open period's money is there, all of it."""
+    plan = chain.state.get(Plan, 0)
+    settlement = chain.state.get(Settlement, plan.settlement)
+    (collection, *_) = chain.ok("platform", tx.Collect(0, plan.period, 0, MEMBERS - 1, (), 0))
+    chain.ok("bank", tx.ConfirmCollection(collection, settlement.due_fen, f"collected {plan.period}".encode()))
+    return settlement
+
+
+def test_a_claim_lives_from_filing_to_payment() -> None:
+    chain = enrolled()
+    claim = cleared(chain)
+    assert state_of(chain, claim) is ClaimState.CLEARED
+    chain.step_to_day(2019, 3, 7)
+    assert state_of(chain, claim) is ClaimState.NOTICED
+    chain.step_to_day(2019, 3, 10)
+    assert state_of(chain, claim) is ClaimState.APPROVED
+    chain.step_to_day(2019, 3, 14)
+    assert state_of(chain, claim) is ClaimState.SETTLED
+    assert chain.state.get(Member, CLAIMANT).state == MemberState.BENEFITED
+    settlement = collected(chain)
+    assert (settlement.aid_fen, settlement.fee_fen, settlement.due_fen) == (AID, 2_400, 32_400)
+    assert settlement.shares == ((1, 108),)
+    chain.ok("bank", tx.Pay(claim, AID, b"order 1"))
+    assert state_of(chain, claim) is ClaimState.PAYING
+    chain.ok("bank", tx.ConfirmPayment(claim, b"order 1", True))
+    assert state_of(chain, claim) is ClaimState.PAID
+    chain.ok("bank", tx.PayFee(0, 2_400, b"fee 1"))
+    chain.step_to_day(2019, 3, 21)
+    assert chain.state.get(Account, 0) == Account(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+    assert list(differences(chain.store)) == []
+
+
+def test_the_helped_member_pays_his_own_period_and_no_later_one() -> None:
+    chain = enrolled()
+    settled(chain)
+    period = chain.state.get(Plan, 0).period
+    assert chain.state.get(Member, CLAIMANT).to_period == period + 1
+    chain.step_to_day(2019, 3, 28)
+    later = queries.settlement_view(chain.state, 0, period + 1)
+    assert later is not None
+    assert later.members == MEMBERS - 1
+
+
+# ---- filing ----------------------------------------------------------------------------------------------------------
+
+
+def test_filing_is_refused_without_cover() -> None:
+    chain = enrolled()
+    today = calendar.day_of(chain.now_ms)
+    assert chain.refused("platform", filing(chain, MEMBERS)) == "UNKNOWN_MEMBER"
+    assert chain.refused("platform", filing(chain, diagnosis_day=START_DAY)) == "NOT_COVERED"
+    assert chain.refused("platform", filing(chain, diagnosis_day=START_DAY + 90)) == "WAITING_ILL"
+    assert chain.refused("platform", filing(chain, diagnosis_day=today + 1)) == "DIAGNOSIS_IN_FUTURE"
+    chain.ok("platform", filing(chain, 1, diagnosis_day=START_DAY + 91))
+    chain.ok("platform", filing(chain, 2, diagnosis_day=START_DAY + 1, cause=ACCIDENT))
+
+
+@pytest.mark.parametrize(("late", "code"), [(180, "OK"), (181, "FILED_TOO_LATE")])
+def test_a_claim_is_filed_within_180_days_of_the_diagnosis(late: int, code: str) -> None:
+    chain = enrolled()
+    chain.step_to_day(2019, 9, 20)
+    day = calendar.day_of(chain.now_ms) - late
+    assert chain.block(("platform", filing(chain, diagnosis_day=day))).codes == [code]
+
+
+def test_filing_is_refused_for_fields_that_make_no_sense() -> None:
+    chain = enrolled()
+    for changes in ({"fingerprint": b"short"}, {"salt": b""}, {"cause": 2}, {"illness": -1}, {"region": 2**31}):
+        assert chain.refused("platform", filing(chain, **changes)) == "BAD_FIELD"
+    assert chain.refused("platform", filing(chain, tier=9)) == "UNKNOWN_TIER"
+
+
+def test_a_member_has_one_open_claim_and_is_helped_once() -> None:
+    chain = enrolled()
+    claim = settled(chain)
+    assert chain.refused("platform", filing(chain)) == "OPEN_CLAIM"
+    collected(chain)
+    chain.ok("bank", tx.Pay(claim, AID, b"order"))
+    chain.ok("bank", tx.ConfirmPayment(claim, b"order", True))
+    assert chain.refused("platform", filing(chain)) == "ALREADY_HELPED"
+
+
+def test_the_amount_follows_tier_and_age_on_the_diagnosis_day() -> None:
+    chain = Chain()
+    birth = calendar.month_of(START_DAY) - 39 * 12 - 6  # 40 on 2019-05-01
+    chain.ok("platform", tx.EnrolBatch(0, tuple((bytes(31) + bytes((n,)), birth) for n in range(3))))
+    chain.step_to_day(2019, 5, 20)
+    first_of_may = calendar.day_from_civil(2019, 5, 1)
+    assert chain.ok("platform", filing(chain, 0, diagnosis_day=first_of_may - 1))[1] == 30_000
+    assert chain.ok("platform", filing(chain, 1, diagnosis_day=first_of_may))[1] == 10_000
+    assert chain.ok("platform", filing(chain, 2, tier=2, diagnosis_day=first_of_may))[1] == 5_000
+
+
+# ---- investigation and review ----------------------------------------------------------------------------------------
+
+
+def test_only_the_drawn_firm_assesses_and_only_after_the_diagnosis() -> None:
+    chain = enrolled()
+    claim, _ = chain.ok("platform", filing(chain))
+    days(chain, 4)
+    first, second = firms(chain, claim)
+    assert chain.refused(second, tx.Assess(claim, HASH)) == "NOT_THE_DRAWN_FIRM"
+    assert chain.refused(first, tx.Assess(claim, HASH)) == "NO_DIAGNOSIS"
+    assert chain.refused("hospital", tx.Diagnose(claim, b"short")) == "BAD_FIELD"
+    chain.ok("hospital", tx.Diagnose(claim, HASH))
+    assert chain.refused("hospital", tx.Diagnose(claim, HASH)) == "DUPLICATE_DIAGNOSIS"
+    assert chain.refused(first, tx.Assess(claim, b"short")) == "BAD_FIELD"
+    chain.ok(first, tx.Assess(claim, HASH))
+    assert chain.refused("hospital", tx.Diagnose(claim, HASH)) == "NO_SUCH_TRANSITION"
+
+
+def test_the_firm_that_investigated_does_not_review() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    first, second = firms(chain, claim)
+    chain.ok(first, tx.Assess(claim, HASH))
+    assert chain.refused(first, tx.Review(claim, 0)) == "SAME_FIRM"
+    assert chain.refused(second, tx.Review(claim, 99)) == "UNKNOWN_REASON"
+    chain.ok(second, tx.Review(claim, 2))
+    assert state_of(chain, claim) is ClaimState.REFUSED
+    days(chain, 29)
+    assert state_of(chain, claim) is ClaimState.REFUSED
+    assert chain.refused("platform", filing(chain)) == "OPEN_CLAIM"
+    days(chain, 2)
+    assert state_of(chain, claim) is ClaimState.REFUSED_FINAL
+    chain.ok("platform", filing(chain))
+    assert list(differences(chain.store)) == []
+
+
+def test_an_overdue_investigator_is_passed_over_for_another() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    first, second = firms(chain, claim)
+    days(chain, 31)
+    row = chain.state.get(Claim, claim)
+    assert firms(chain, claim)[0] == second
+    assert chain.state.get(Organisation, row.passed_over[0]).name == first
+    assert chain.refused(first, tx.Assess(claim, HASH)) == "NOT_THE_DRAWN_FIRM"
+    days(chain, 31)
+    assert chain.state.get(Claim, claim).investigator != -1, "with all firms passed over, one of them is drawn again"
+    assert list(differences(chain.store)) == []
+
+
+def test_an_overdue_review_gets_a_drawn_reviewer_who_did_not_investigate() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    first, second = firms(chain, claim)
+    chain.ok(first, tx.Assess(claim, HASH))
+    days(chain, 11)
+    row = chain.state.get(Claim, claim)
+    assert chain.state.get(Organisation, row.reviewer).name == second
+    assert chain.refused(first, tx.Review(claim, 0)) == "SAME_FIRM"
+    chain.ok(second, tx.Review(claim, 0))
+    assert list(differences(chain.store)) == []
+
+
+def test_the_draw_takes_three_later_blocks_of_two_creators_and_stays_due_until_it_closes() -> None:
+    chain = enrolled()
+    chain.ok("platform", filing(chain))
+    days(chain, 4)
+    draw = chain.state.get(Draw, 0)
+    assert draw.blocks >= 3
+    assert len(draw.creators) >= 2
+    assert draw.closed_height == draw.opened_height + draw.blocks
+    running = bytes(32)
+    for height in range(draw.opened_height + 1, draw.closed_height + 1):
+        running = sha256(running + chain.blocks[height - 1].header.beacon).digest()
+    assert draw.running == running, "anyone can recompute the seed from the headers"
+
+
+# ---- payment ---------------------------------------------------------------------------------------------------------
+
+
+def test_aid_is_paid_once_exactly_and_from_cash_that_is_there() -> None:
+    chain = enrolled()
+    claim = settled(chain)
+    assert chain.refused("bank", tx.Pay(claim, AID - 1, b"order 1")) == "WRONG_AMOUNT"
+    assert chain.refused("bank", tx.Pay(claim, AID, b"")) == "BAD_FIELD"
+    assert chain.refused("bank", tx.Pay(claim, AID, bytes(65))) == "BAD_FIELD"
+    chain.ok("bank", tx.Pay(claim, AID, b"order 1"))
+    assert chain.refused("bank", tx.Pay(claim, AID, b"order 2")) == "NO_SUCH_TRANSITION"
+    assert chain.refused("bank", tx.ConfirmPayment(claim, b"order 2", True)) == "UNKNOWN_REFERENCE"
+    assert chain.refused("bank", tx.ConfirmPayment(claim, b"order 1", True)) == "INSUFFICIENT_CASH"
+    chain.ok("bank", tx.Advance(0, AID, False, b"advance"))
+    chain.ok("bank", tx.ConfirmPayment(claim, b"order 1", True))
+    assert chain.refused("bank", tx.ConfirmPayment(claim, b"order 1", True)) == "NO_SUCH_TRANSITION"
+    assert chain.refused("bank", tx.Pay(claim, AID, b"order 3")) == "NO_SUCH_TRANSITION"
+
+
+def test_a_bounced_payment_goes_out_again_under_a_new_reference() -> None:
+    chain = enrolled()
+    claim = settled(chain)
+    collected(chain)
+    chain.ok("bank", tx.Pay(claim, AID, b"order 1"))
+    assert chain.ok("bank", tx.ConfirmPayment(claim, b"order 1", False)) == (claim, 0)
+    assert state_of(chain, claim) is ClaimState.PAYING
+    assert chain.refused("bank", tx.ConfirmPayment(claim, b"order 1", True)) == "UNKNOWN_REFERENCE"
+    assert chain.refused("bank", tx.ConfirmPayment(claim, b"", True)) == "UNKNOWN_REFERENCE"
+    assert chain.refused("bank", tx.Pay(claim, AID, b"order 1")) == "DUPLICATE_REFERENCE"
+    chain.ok("bank", tx.Pay(claim, AID, b"order 2"))
+    chain.ok("bank", tx.ConfirmPayment(claim, b"order 2", True))
+    assert chain.state.get(Account, 0).claims == 0
+    assert list(differences(chain.store)) == []
+
+
+def test_the_fee_is_paid_last() -> None:
+    chain = enrolled()
+    claim = settled(chain)
+    collected(chain)
+    chain.ok("bank", tx.PayFee(0, 2_000, b"fee 1"))
+    assert chain.refused("bank", tx.PayFee(0, 401, b"fee 2")) == "WRONG_AMOUNT"
+    chain.ok("bank", tx.Advance(0, 1_000, False, b"advance"))
+    chain.ok("bank", tx.Advance(0, 600, True, b"repaid"))
+    assert chain.refused("bank", tx.Advance(0, 401, True, b"repaid 2")) == "WRONG_AMOUNT"
+    chain.ok("bank", tx.Pay(claim, AID, b"order"))
+    chain.ok("bank", tx.ConfirmPayment(claim, b"order", True))
+    chain.ok("bank", tx.PayFee(0, 400, b"fee 3"))
+    account = chain.state.get(Account, 0)
+    assert (account.cash, account.advance, account.fee, account.claims) == (400, 400, 0, 0)
+
+
+def test_the_fee_does_not_take_what_claims_still_need() -> None:
+    chain = enrolled()
+    settled(chain)
+    chain.ok("bank", tx.Advance(0, AID, False, b"advance"))
+    assert chain.refused("bank", tx.PayFee(0, 1, b"fee")) == "INSUFFICIENT_CASH"
+    assert chain.refused("bank", tx.Advance(0, 1, True, b"repaid")) == "INSUFFICIENT_CASH"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        tx.PayFee(0, 0, b"x"),
+        tx.PayFee(0, -1, b"x"),
+        tx.Advance(0, 0, False, b"x"),
+        tx.Advance(0, 2**53 + 1, False, b"x"),
+        tx.PayRefund(0, 0, b"x"),
+        tx.SponsorPayment(0, 0, b"x"),
+    ],
+)
+def test_an_amount_of_nothing_or_beyond_all_measure_is_refused(body: object) -> None:
+    assert Chain().refused("bank", body) == "BAD_FIELD"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [tx.PayFee(7, 1, b"x"), tx.Advance(7, 1, False, b"x"), tx.PayRefund(7, 1, b"x"), tx.SponsorPayment(7, 1, b"x")],
+)
+def test_money_for_an_unknown_plan_is_refused(body: object) -> None:
+    assert Chain().refused("bank", body) == "UNKNOWN_PLAN"
+
+
+def test_nobody_pays_more_than_is_owed() -> None:
+    chain = Chain()
+    assert chain.refused("bank", tx.SponsorPayment(0, 1, b"x")) == "WRONG_AMOUNT"
+    assert chain.refused("bank", tx.PayRefund(0, 1, b"x")) == "WRONG_AMOUNT"
+    assert chain.refused("bank", tx.PayFee(0, 1, b"x")) == "WRONG_AMOUNT"
+
+
+# ---- notice ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_claim_cleared_after_the_notice_waits_for_the_next_one() -> None:
+    chain = enrolled()
+    chain.step_to_day(2019, 3, 7)
+    claim = cleared(chain)
+    chain.step_to_day(2019, 3, 20)
+    assert state_of(chain, claim) is ClaimState.CLEARED
+    chain.step_to_day(2019, 3, 21)
+    assert state_of(chain, claim) is ClaimState.NOTICED
+
+
+def test_unknown_claims_are_refused_by_every_step() -> None:
+    chain = Chain()
+    for name, body in (
+        ("hospital", tx.Diagnose(0, HASH)),
+        ("firm-a", tx.Assess(-1, HASH)),
+        ("firm-a", tx.Review(2**70 % 2**63, 0)),
+        ("bank", tx.Pay(0, 1, b"x")),
+        ("bank", tx.ConfirmPayment(0, b"x", True)),
+    ):
+        assert chain.refused(name, body) == "UNKNOWN_CLAIM"
