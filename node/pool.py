@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from ledger.errors import OK, PeerError
-from p2p.gossip import Announce, TransactionGossip, parse_gossip, split_ids
+from p2p.gossip import TransactionGossip
 from p2p.network import Network
 
 from .admission import Admission, Outcome, Source
@@ -22,7 +22,6 @@ from .roster import Roster
 NEVER_HONEST: Final = frozenset({"MALFORMED", "TOO_LARGE", "WRONG_VERSION", "BAD_SIGNATURE"})
 """An honest node checks these before it pushes."""
 FOR_GOOD: Final = NEVER_HONEST | {"EXPIRED", "DUPLICATE"}
-_ANNOUNCE_TAG: Final = 2
 
 
 class PeerPool:
@@ -75,13 +74,8 @@ class PeerPool:
 
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the transactions class. Raises ``PeerError``."""
-        if self._gossip is None:
-            return
-        if len(payload) > 1 and payload[1] == _ANNOUNCE_TAG:
-            message = parse_gossip(payload)
-            if isinstance(message, Announce):
-                self._announced(peer, split_ids(message.ids))
-        self._gossip.on_message(peer, payload)
+        if self._gossip is not None:
+            self._announced(peer, self._gossip.on_message(peer, payload))
 
     # ---- what admission says ----
 

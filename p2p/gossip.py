@@ -359,10 +359,12 @@ class TransactionGossip:
         """Connected peers known to hold the transaction."""
         return self._policy.holders(transaction_id)
 
-    def on_message(self, peer: bytes, payload: bytes) -> None:
-        """A message of the transaction class. Raises ``PeerError`` MALFORMED."""
-        self._send(self._policy.received(peer, parse_gossip(payload), self._clock.monotonic_s()))
+    def on_message(self, peer: bytes, payload: bytes) -> list[bytes]:
+        """A message of the transaction class; the ids that ``peer`` announced in it. Raises ``PeerError`` MALFORMED."""
+        message = parse_gossip(payload)
+        self._send(self._policy.received(peer, message, self._clock.monotonic_s()))
         self._replan()
+        return split_ids(message.ids) if isinstance(message, Announce) else []
 
     def on_peer(self, peer: bytes, up: bool) -> None:
         """A peer came or went."""

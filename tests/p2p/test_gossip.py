@@ -261,12 +261,13 @@ class Admitting(FakePool):
     def __init__(self, node: Node) -> None:
         super().__init__()
         self.node = node
+        self.announced: list[tuple[bytes, bytes]] = []
         self.gossip = TransactionGossip(node.network, self, SystemClock())
         node.hook = self._message
 
     def _message(self, peer: bytes, channel: Channel, payload: bytes) -> None:
         assert channel is Channel.TRANSACTIONS
-        self.gossip.on_message(peer, payload)
+        self.announced += [(peer, i) for i in self.gossip.on_message(peer, payload)]
 
     def deliver(self, peer: bytes, transactions: Sequence[bytes]) -> None:
         super().deliver(peer, transactions)
@@ -294,5 +295,6 @@ async def test_on_real_links_a_transaction_reaches_all_and_a_late_peer_fetches_i
         pools[2].gossip.on_peer(two.key, True)
         pools[1].gossip.on_peer(late.key, True)
         await late.until(lambda: X in pools[2].pending)
+        assert pools[2].announced == [(two.key, X)]
         for run in runs:
             run.cancel()
