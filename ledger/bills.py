@@ -199,13 +199,13 @@ class Owed:
         return self.due_fen + self.arrears_fen + self.written_off_fen
 
 
-def owed(state: StateReader, member: Member) -> Owed:
+def owed(state: StateReader, member: Member, sums: RunningSums | None = None) -> Owed:
     """What the member owes now: due of the open period, arrears, and what was written off when he left."""
-    plan = state.get(Plan, member.plan)
+    plan = state.get(Plan, member.plan) if sums is None else sums.plan
     period = plan.period if plan.stage == STAGE_CLOSE else NONE
     if is_pending(member, plan):
         return Owed(period, 0, member.arrears_fen, 0)
-    due = due_of(RunningSums(state, member.plan, plan), member)
+    due = due_of(RunningSums(state, member.plan, plan) if sums is None else sums, member)
     return Owed(period, due, live_arrears(member, plan), written_off(state, member, plan))
 
 

@@ -1,0 +1,380 @@
+"""Drives ``ledger`` and the slow oracle of the settlement side by side; after every step they must agree to the fen.
+
+Steps are (name, a, b) with free integers, so that hypothesis can shrink a life to its core; a step that does not apply
+to the present state does nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace as replace_context
+from datetime import date, timedelta
+from hashlib import sha256
+from typing import Any
+
+from msgspec.structs import replace
+
+from ledger import bills, cohorts, collection, journal, members, plans, settlement
+from ledger.errors import TransactionRejected
+from ledger.params import ClassBand, PlanParams, TierBand
+from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
+from ledger.state import BlockContext, State
+from ledger.store import MemoryStore, Overlay
+from ledger.transactions import (
+    Collect,
+    ConfirmCollection,
+    Contribution,
+    Enrol,
+    EnrolBatch,
+    Exit,
+    ExitBatch,
+    SponsorPeriod,
+)
+from tests.reference.brute_force import ByHand, Refused, Rules, noon, notice_date
+
+Step = tuple[str, int, int]
+PARAMS = PlanParams(
+    fee_bps=800,
+    waiting_days=90,
+    joining_age_days_min=30,
+    joining_age_years_max=59,
+    tiers=(TierBand(0, 0, 10_000),),
+    classes=(ClassBand(0, 1, 1),),
+    notice_days=3,
+    pay_days=7,
+    case_cap_fen=10**9,
+    year_cap_fen=18_800,
+    lapse_fails=2,
+    reinstate_days=60,
+    file_days=180,
+    investigate_after_days=3,
+    investigate_days=10,
+    review_days=10,
+    expert_days=30,
+    appeal_days=30,
+    docs_times_max=2,
+    docs_days_max=60,
+    objectors_min=20,
+    jury_panel=501,
+    jury_quorum=100,
+    jury_exam_days=30,
+    jury_commit_hours=48,
+    jury_reveal_hours=24,
+)
+PLATFORM = 0
+
+
+def new_state(day: date) -> State:
+    """An empty state whose block is at noon of ``day``."""
+    block = BlockContext(bytes(32), 1, 1, noon(day), bytes(32), bytes(64))
+    return State(Overlay(MemoryStore()), block)
+
+
+def at(state: State, ms: int) -> None:
+    """Move the state's block to a ledger time."""
+    state.block = replace_context(state.block, ledger_time_ms=ms)
+
+
+def identity(number: int) -> bytes:
+    """The identity hash of the n-th person."""
+    return sha256(number.to_bytes(8, "big")).digest()
+
+
+def claim(amount: int, member: int = 0) -> Claim:
+    """A claim of which only the amount matters here."""
+    blank: dict[str, Any] = dict.fromkeys(Claim.__struct_fields__, 0)
+    blank |= {"passed_over": (), "member": member, "amount_fen": amount}
+    blank |= dict.fromkeys(("fingerprint", "salt", "report", "diagnosis", "reference"), b"")
+    return Claim(**blank)
+
+
+class Lockstep:
+    """One plan in ``ledger`` (id 0) and by hand."""
+
+    def __init__(self, versions: list[tuple[date, PlanParams]], first_period: int, months: tuple[int, ...]) -> None:
+        self.months = months
+        self.day = notice_date(first_period) - timedelta(days=120)
+        self.state = new_state(self.day)
+        epoch = date(1970, 1, 1)
+        (begins, params), *later = versions
+        due = noon(notice_date(first_period)) - 12 * 3_600_000
+        plans.create(self.state, "plan", params, first_period, due, (begins - epoch).days)
+        for begins, params in later:
+            plans.add_version(self.state, 0, (begins - epoch).days, params)
+        self.hand = ByHand([_rules(begins, params) for begins, params in versions], first_period)
+        self.references = 0
+        self.collections: list[tuple[int, int, int]] = []
+        self.left_last: int | None = None
+        self.doing: dict[str, Callable[[int, int], None]] = {
+            "join": self.join,
+            "leave": self.leave,
+            "leave_many": self.leave_many,
+            "leave_owing": self.leave_owing,
+            "come_back": self.come_back,
+            "turn_back": self.turn_back,
+            "wait": self.wait,
+            "sponsor": self.sponsor,
+            "turn": self.turn,
+            "collect": self.collect,
+            "collect_all": self.collect_all,
+            "correct": self.correct,
+            "confirm": self.confirm,
+            "pay": self.pay,
+        }
+
+    def run(self, steps: list[Step]) -> None:
+        """Do the steps, comparing everything after each."""
+        for name, a, b in steps:
+            self.doing[name](a, b)
+            self.compare(f"after {name} {a} {b} in period {self.hand.period} ({self.hand.stage})")
+
+    def both(self, theirs: Callable[[], object], ours: Callable[[], object]) -> object | None:
+        """Do it on both sides; a refusal of one must be the same refusal of the other. The ledger's result."""
+        code = None
+        try:
+            theirs()
+        except Refused as refused:
+            code = str(refused)
+        try:
+            with self.state.attempt():
+                result = ours()
+        except TransactionRejected as rejected:
+            assert rejected.code == code, f"ledger refuses with {rejected}, by hand: {code}"
+            return None
+        assert code is None, f"by hand it is refused with {code}"
+        return result
+
+    @property
+    def plan(self) -> Plan:
+        """The plan's row."""
+        return self.state.get(Plan, 0)
+
+    @property
+    def period_row(self) -> Settlement:
+        """The open period's row."""
+        return self.state.get(Settlement, self.plan.settlement)
+
+    # -- steps -------------------------------------------------------------------------------------------------
+
+    def join(self, count: int, seed: int) -> None:
+        """``count`` members at once, or one by single enrolment."""
+        first = len(self.hand.people)
+        months = [self.months[(seed + i) % len(self.months)] for i in range(count)]
+        for month in months:
+            self.hand.join(month, self.day)
+        people = tuple((identity(first + i), month) for i, month in enumerate(months))
+        if count == 1:
+            members.enrol(self.state, Enrol(0, *people[0], b""), PLATFORM)
+        elif count:
+            assert members.enrol_batch(self.state, EnrolBatch(0, people)) == (first, count, 0)
+
+    def leave(self, who: int, _: int) -> None:
+        """One leaves."""
+        if self.hand.people:
+            number = who % len(self.hand.people)
+            self.both(
+                lambda: self.hand.leave(number),
+                lambda: members.exit_member(self.state, Exit(number), PLATFORM),
+            )
+
+    def leave_many(self, who: int, step: int) -> None:
+        """Every ``step``-th leaves; those who have left are skipped."""
+        numbers = range(who % 7, len(self.hand.people), 5 + step % 20)
+        leaving = [number for number in numbers if not self.hand.people[number].gone]
+        for number in leaving:
+            self.hand.leave(number)
+        if numbers:
+            done = members.exit_batch(self.state, ExitBatch(0, tuple(numbers)))
+            assert done == (len(leaving), len(numbers) - len(leaving))
+
+    def come_back(self, who: int, _: int) -> None:
+        """One of those who are gone comes back."""
+        gone = [number for number, person in enumerate(self.hand.people) if person.gone]
+        if gone:
+            number = gone[who % len(gone)]
+            body = Enrol(0, identity(number), self.hand.people[number].birth_month, b"")
+            self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
+
+    def leave_owing(self, who: int, _: int) -> None:
+        """One of those who owe something leaves."""
+        owing = [number for number, person in enumerate(self.hand.people) if person.arrears and not person.gone]
+        owing += [number for number in sorted(self.hand.failed()) if not self.hand.people[number].gone]
+        if owing:
+            self.leave(owing[who % len(owing)], 0)
+            self.left_last = owing[who % len(owing)]
+
+    def turn_back(self, _: int, __: int) -> None:
+        """The last who left owing comes back."""
+        if self.left_last is not None:
+            number, self.left_last = self.left_last, None
+            body = Enrol(0, identity(number), self.hand.people[number].birth_month, b"")
+            self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
+
+    def wait(self, days: int, _: int) -> None:
+        """Time passes; with many days the next notice is late."""
+        self.day += timedelta(days=days)
+        at(self.state, noon(self.day))
+
+    def sponsor(self, ahead: int, _: int) -> None:
+        """A coming period is sponsored."""
+        period = self.hand.coming() + ahead % 5
+        if period not in self.hand.sponsored:
+            self.hand.sponsor(period)
+            settlement.sponsor_period(self.state, SponsorPeriod(0, period))
+
+    def turn(self, aid: int, seed: int) -> None:
+        """The plan's next deadline."""
+        if self.hand.stage == "quiet":
+            self._notice(aid)
+        elif self.hand.stage == "noticed":
+            self._settle(seed)
+        else:
+            self._close()
+
+    def _at_least(self, day: date) -> None:
+        self.wait(max(0, (day - self.day).days), 0)
+
+    def _notice(self, aid: int) -> None:
+        self._at_least(notice_date(self.hand.period))
+        counts = self.hand.notice()
+        plan = settlement.notice(self.state, 0, self.plan)
+        self.state.put(0, plan)
+        row = self.period_row
+        assert dict(row.counts) == counts
+        self.noticed = [claim(part) for part in (aid, aid // 2, aid // 3)] if counts and aid > 5 else []
+        settlement.announce(self.state, 0, plan, list(enumerate(self.noticed)))
+
+    def _settle(self, seed: int) -> None:
+        self._at_least(notice_date(self.hand.period) + timedelta(days=7))
+        approved = self.noticed[: seed % 4]
+        result = self.hand.settle(sum(each.amount_fen for each in approved))
+        self.state.put(0, settlement.settle(self.state, 0, self.plan, list(enumerate(approved))))
+        row = self.period_row
+        shares = row.would_be if row.sponsored else row.shares
+        assert dict(shares) == result.shares
+        found = (row.goal_fen, row.carry_used_fen, row.over_fen, row.charged_fen, row.excess_fen)
+        assert found == (result.goal, result.used, result.over, result.charged, result.excess)
+        for number in {(seed * (i + 1)) % len(self.hand.people) for i in range(len(approved))}:
+            self.hand.leave(number, "helped")
+            members.benefit(self.state, number, self.hand.period)
+
+    def _close(self) -> None:
+        self._at_least(notice_date(self.hand.period) + timedelta(days=14))
+        row_id = self.plan.settlement
+        short, surplus = self.hand.close()
+        self.state.put(0, settlement.close(self.state, 0, self.plan))
+        row = self.state.get(Settlement, row_id)
+        assert (row.short_fen, row.surplus_fen) == (short, surplus)
+        self.collections = []
+
+    def collect(self, first: int, seed: int) -> None:
+        """A range with failures; sometimes it overlaps another, or names somebody who cannot fail."""
+        if self.hand.stage != "settled":
+            return
+        first %= len(self.hand.people)
+        last = min(len(self.hand.people) - 1, first + seed % 9)
+        self._report(first, last, seed, None)
+
+    def collect_all(self, bad: int, noise: int) -> None:
+        """Ranges over everybody; every thirteenth from ``bad`` on fails, and a few more."""
+        if self.hand.stage == "settled":
+            for first in range(0, len(self.hand.people), 9):
+                last = min(len(self.hand.people) - 1, first + 8)
+                self._report(first, last, 5 * noise + 1 if (first + noise) % 11 == 0 else 1 << bad % 13, None)
+
+    def correct(self, which: int, seed: int) -> None:
+        """A correction of a range that stands."""
+        standing = [at for at, report in enumerate(self.hand.reports) if not report.replaced]
+        if standing:
+            chosen = standing[which % len(standing)]
+            self._report(*self.collections[chosen][1:], seed, chosen)
+
+    def _report(self, first: int, last: int, seed: int, replaces: int | None) -> None:
+        everybody = range(first, last + 1)
+        failed = [number for number in everybody if (seed >> (number % 13)) & 1]
+        if seed % 5:
+            failed = [number for number in failed if self._can_fail(number)]
+        body = Collect(
+            0,
+            self.hand.period,
+            first,
+            last,
+            collection.differences_of(first, failed),
+            0 if replaces is None else 1 + self.collections[replaces][0],
+        )
+        done = self.both(
+            lambda: self.hand.collect(first, last, failed, replaces),
+            lambda: collection.collect(self.state, body, PLATFORM),
+        )
+        if isinstance(done, tuple):
+            self.collections.append((done[0], first, last))
+
+    def _can_fail(self, number: int) -> bool:
+        person = self.hand.people[number]
+        return person.shares(self.hand.period) and person.due + person.arrears > 0
+
+    def confirm(self, which: int, amount: int) -> None:
+        """The bank confirms a range, with some amount."""
+        if self.collections and amount > 0:
+            body = ConfirmCollection(self.collections[which % len(self.collections)][0], amount, self._reference())
+            try:
+                with self.state.attempt():
+                    collection.confirm(self.state, body)
+            except TransactionRejected as rejected:
+                assert rejected.code in ("ALREADY_CONFIRMED", "COLLECTION_REPLACED")
+            else:
+                self.hand.confirm(amount)
+
+    def pay(self, who: int, things: int) -> None:
+        """One of those who owe something pays a part of it."""
+        owing = [number for number in range(len(self.hand.people)) if self.hand.debts(number)]
+        if owing:
+            number = owing[who % len(owing)]
+            debts = self.hand.debts(number)[: 1 + things % 2]
+            body = Contribution(
+                number, tuple(debt[0] for debt in debts), sum(debt[1] for debt in debts), self._reference()
+            )
+            self.hand.contribute(number, len(debts))
+            with self.state.attempt():
+                collection.contribution(self.state, body)
+
+    def _reference(self) -> bytes:
+        self.references += 1
+        return f"ref {self.references}".encode()
+
+    # -- what must agree ---------------------------------------------------------------------------------------
+
+    def compare(self, where: str) -> None:
+        """Accounts, counts, every bill and every debt."""
+        journal.check_touched(self.state)
+        account = self.state.get(Account, 0)
+        accounts = {name: getattr(account, name) for name in Account.__struct_fields__}
+        assert accounts == self.hand.accounts, where
+        live = {row.birth_month: sum(c for _, _, c in row.counts) for _, row in cohorts.rows(self.state, 0)}
+        assert {month: count for month, count in live.items() if count} == self.hand.live(), where
+        sums = bills.RunningSums(self.state, 0, self.plan)
+        for number, person in enumerate(self.hand.people):
+            member = self.state.get(Member, number)
+            assert bills.total(self.state, member, sums) == person.bill(), f"bill of {number} {where}"
+            owed = bills.owed(self.state, member, sums)
+            assert owed.total_fen == person.due + person.arrears + person.lost, f"owed by {number} {where}"
+        if self.plan.settlement != NONE:
+            row = self.period_row
+            frozen = self.state.rows(Frozen, row.frozen_first, row.frozen_first + row.frozen_count)
+            assert sum(c for _, each in frozen for _, _, c in each.counts) == len(self.hand.sharing), where
+
+    def compare_statements(self) -> None:
+        """The list of charges adds up to the bill, period by period."""
+        for number, person in enumerate(self.hand.people):
+            total, charges = bills.bill(self.state, number)
+            found = {charge.period: charge.charge_fen for charge in charges if charge.charge_fen}
+            assert found == {period: fen for period, fen in person.charges.items() if fen}
+            assert total == sum(found.values())
+
+
+def _rules(begins: date, params: PlanParams) -> Rules:
+    bands = tuple((band.age_from, band.class_id, band.weight) for band in params.classes)
+    return Rules(begins, params.fee_bps, params.year_cap_fen, params.lapse_fails, bands)
+
+
+def with_params(**changes: Any) -> PlanParams:
+    """The parameters of version 1 with changes."""
+    return replace(PARAMS, **changes)

@@ -1,0 +1,348 @@
+"""The slow oracle of the settlement for property tests: every member of one plan by hand, one after the other.
+
+It imports nothing of ``ledger``. It keeps a list of charges for every person, adds where the ledger uses formulas, divides
+with fractions where the ledger uses integers, applies failures only when the period closes, and posts every single person's
+money. It knows versions, classes with weights, caps by calendar year, sponsored periods, leaving, lapsing, coming back.
+"""
+
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from fractions import Fraction
+from math import ceil, floor
+
+ASSETS = ("cash", "due", "arrears", "sponsor", "bad_debt")
+DUTIES = ("claims", "fee", "carry", "advance", "refunds", "clearing")
+
+
+class Refused(Exception):
+    """The charter does not allow it; the argument is the code."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the settlement needs of one version of a plan, in force from ``begins``."""
+
+    begins: date
+    fee_bps: int
+    year_cap: int
+    lapse_fails: int
+    bands: tuple[tuple[int, int, int], ...]
+    """(age from, class, weight)."""
+
+
+def calendar_year(period: int) -> int:
+    """The calendar year a period belongs to."""
+    return 2018 + period // 24
+
+
+def notice_date(period: int) -> date:
+    """The 7th or the 21st."""
+    return date(calendar_year(period), period % 24 // 2 + 1, 7 if period % 2 == 0 else 21)
+
+
+def years_old(birth_month: int, day: date) -> int:
+    """Completed years; the birthday is the first of the month after the birth month."""
+    year, month = divmod(birth_month + 1, 12)
+    years = day.year - year
+    return years if (day.month, day.day) >= (month + 1, 1) else years - 1
+
+
+@dataclass
+class Person:
+    """One member, by hand."""
+
+    birth_month: int
+    first: int
+    end: int | None = None
+    gone: str = ""
+    """Why he is no current member."""
+    charges: dict[int, int] = field(default_factory=dict)
+    due: int = 0
+    arrears: int = 0
+    fails: int = 0
+    failed_period: int = -1
+    lost: int = 0
+    """Written off when he left, and not paid since."""
+
+    def shares(self, period: int) -> bool:
+        """Whether the period is his to share."""
+        return self.first <= period and (self.end is None or period < self.end)
+
+    def bill(self) -> int:
+        """Everything he was ever charged."""
+        return sum(self.charges.values())
+
+
+@dataclass
+class Report:
+    """A collected range."""
+
+    first: int
+    last: int
+    failed: set[int]
+    replaced: bool = False
+
+
+@dataclass
+class Result:
+    """What a settlement found."""
+
+    members: int
+    shares: dict[int, int]
+    goal: int
+    used: int
+    over: int
+    charged: int
+    excess: int
+
+
+class ByHand:
+    """One plan. Call in the order notice, settle, close; members and money may move at any time between."""
+
+    def __init__(self, rules: list[Rules], first_period: int) -> None:
+        self.rules = rules
+        self.period = first_period
+        self.stage = "quiet"
+        self.people: list[Person] = []
+        self.accounts = dict.fromkeys(ASSETS + DUTIES, 0)
+        self.sharing: list[int] = []
+        self.sponsored: set[int] = set()
+        self.reports: list[Report] = []
+        self.bad_debt_noticed = 0
+        self.confirmed = 0
+        self.charged = 0
+
+    # -- the rules' own words ----------------------------------------------------------------------------------
+
+    def rules_on(self, day: date) -> Rules:
+        """The version in force on a day; before the first, the first."""
+        present = self.rules[0]
+        for version in self.rules:
+            if version.begins <= day:
+                present = version
+        return present
+
+    def class_of(self, person: Person) -> tuple[int, int]:
+        """(class, weight) at the notice of the present period."""
+        day = notice_date(self.period)
+        age = years_old(person.birth_month, day)
+        bands = [band for band in self.rules_on(day).bands if band[0] <= max(age, 0)]
+        return bands[-1][1], bands[-1][2]
+
+    def cap(self) -> int:
+        """The most anybody pays in the present period's calendar year."""
+        return self.rules_on(date(calendar_year(self.period), 1, 1)).year_cap
+
+    def coming(self) -> int:
+        """The next period whose notice is not out."""
+        return self.period if self.stage == "quiet" else self.period + 1
+
+    def move(self, debit: str, credit: str, amount: int) -> None:
+        """One posting."""
+        self.accounts[debit] += amount if debit in ASSETS else -amount
+        self.accounts[credit] += amount if credit in DUTIES else -amount
+
+    # -- members -----------------------------------------------------------------------------------------------
+
+    def first_for(self, day: date) -> int:
+        """First period charged to somebody who joins on ``day`` (at noon)."""
+        period = self.coming()
+        while notice_date(period) <= day:
+            period += 1
+        return period
+
+    def join(self, birth_month: int, day: date) -> int:
+        """A new member; his number."""
+        self.people.append(Person(birth_month, self.first_for(day)))
+        return len(self.people) - 1
+
+    def leave(self, number: int, why: str = "exited") -> None:
+        """He goes; who was counted pays."""
+        person = self.people[number]
+        if person.gone:
+            if why != "helped":
+                raise Refused("NOT_A_CURRENT_MEMBER")
+            person.gone = why
+            return
+        person.gone = why
+        person.end = max(person.first, self.coming())
+        if self.stage == "quiet":
+            self._write_off(person)
+
+    def _write_off(self, person: Person) -> None:
+        self.move("bad_debt", "arrears", person.arrears)
+        person.lost += person.arrears
+        person.arrears = 0
+
+    def come_back(self, number: int, day: date) -> None:
+        """He joins again."""
+        person = self.people[number]
+        if not person.gone or person.gone == "helped":
+            raise Refused("ALREADY_HELPED" if person.gone else "DUPLICATE_MEMBER")
+        if person.lost:
+            raise Refused("ARREARS_UNPAID")
+        person.gone = ""
+        if person.end is not None and person.end < self.coming():
+            person.first = self.first_for(day)
+            person.fails = 0
+        person.end = None
+
+    # -- the half-month ----------------------------------------------------------------------------------------
+
+    def sponsor(self, period: int) -> None:
+        """The platform will pay this period."""
+        self.sponsored.add(period)
+
+    def notice(self) -> dict[int, int]:
+        """Who shares the period is fixed; members by class."""
+        self.stage = "noticed"
+        self.sharing = [number for number, person in enumerate(self.people) if person.shares(self.period)]
+        self.bad_debt_noticed = self.accounts["bad_debt"]
+        counts: dict[int, int] = {}
+        for number in self.sharing:
+            class_id, _ = self.class_of(self.people[number])
+            counts[class_id] = counts.get(class_id, 0) + 1
+        return counts
+
+    def settle(self, aid: int) -> Result:
+        """Divide the aid."""
+        self.stage = "settled"
+        weight = sum(self.class_of(self.people[number])[1] for number in self.sharing)
+        fee = floor(Fraction(aid * self.rules_on(notice_date(self.period)).fee_bps, 10_000))
+        bad_debt = min(self.bad_debt_noticed, self.accounts["bad_debt"]) if self.sharing else 0
+        need = aid + fee + bad_debt
+        used = min(self.accounts["carry"], need)
+        goal = need - used
+        shares: dict[int, int] = {}
+        asked = charged = 0
+        sponsored = self.period in self.sponsored
+        for number in self.sharing:
+            person = self.people[number]
+            class_id, own_weight = self.class_of(person)
+            share = shares[class_id] = ceil(Fraction(goal * own_weight, weight))
+            asked += share
+            if not sponsored:
+                charge = self._charge(person, share)
+                person.charges[self.period] = person.due = charge
+                charged += charge
+                self.move("due", "carry", charge)
+                self.move("sponsor", "carry", share - charge)
+        if sponsored:
+            self.move("sponsor", "carry", goal)
+        self.move("carry", "claims", aid)
+        self.move("carry", "fee", fee)
+        self.move("carry", "bad_debt", bad_debt)
+        self.charged = charged
+        self.confirmed = 0
+        over = 0 if sponsored else asked - goal
+        return Result(len(self.sharing), shares, goal, used, over, charged, 0 if sponsored else asked - charged)
+
+    def _charge(self, person: Person, share: int) -> int:
+        year = calendar_year(self.period)
+        paid = sum(charge for period, charge in person.charges.items() if calendar_year(period) == year)
+        return max(0, min(share, self.cap() - paid))
+
+    # -- collecting --------------------------------------------------------------------------------------------
+
+    def failed(self) -> set[int]:
+        """Whose debit of the open period is reported as failed."""
+        reports = [report.failed for report in self.reports if not report.replaced]
+        return set().union(*reports)
+
+    def collect(self, first: int, last: int, failed: list[int], replaces: int | None = None) -> int:
+        """A range is reported; its number within the period."""
+        if self.charged == 0:
+            raise Refused("NOTHING_OWED")
+        others = [report for at, report in enumerate(self.reports) if not report.replaced and at != replaces]
+        if any(first <= other.last and other.first <= last for other in others):
+            raise Refused("RANGE_OVERLAP")
+        for number in failed:
+            person = self.people[number]
+            if not person.shares(self.period) or person.due + person.arrears == 0:
+                raise Refused("NOT_CHARGEABLE")
+        if replaces is not None:
+            self.reports[replaces].replaced = True
+        self.reports.append(Report(first, last, set(failed)))
+        return len(self.reports) - 1
+
+    def confirm(self, amount: int) -> None:
+        """The bank has money for the open period."""
+        self.move("cash", "clearing", amount)
+        self.confirmed += amount
+
+    def debts(self, number: int) -> list[tuple[int, int, str]]:
+        """(period, fen, account) of what he owes, oldest first."""
+        person = self.people[number]
+        found = []
+        if person.lost:
+            found.append((person.failed_period, person.lost, "carry"))
+        if person.arrears:
+            found.append((person.failed_period, person.arrears, "arrears"))
+        if person.due:
+            found.append((self.period, person.due, "due"))
+        return found
+
+    def contribute(self, number: int, things: int) -> None:
+        """He pays the oldest ``things`` of his debts."""
+        person = self.people[number]
+        for _, amount, account in self.debts(number)[:things]:
+            self.move("cash", account, amount)
+            if account == "due":
+                person.due = 0
+                for report in self.reports:
+                    report.failed.discard(number)
+            else:
+                person.arrears = person.lost = person.fails = 0
+
+    def close(self) -> tuple[int, int]:
+        """The end of the period: (short, surplus) of what the bank confirmed."""
+        failed = self.failed()
+        short = surplus = 0
+        if self.charged:
+            expected = sum(self._pay(self.people[number]) for number in self.sharing if number not in failed)
+            for number in sorted(failed):
+                self._fail(self.people[number])
+            short, surplus = max(0, expected - self.confirmed), max(0, self.confirmed - expected)
+            self.move("sponsor", "clearing", short)
+            self.move("clearing", "refunds", surplus)
+        else:
+            for number in self.sharing:
+                if self.people[number].end is not None:
+                    self._write_off(self.people[number])
+        self.stage = "quiet"
+        self.period += 1
+        self.reports, self.sharing, self.charged = [], [], 0
+        return short, surplus
+
+    def _pay(self, person: Person) -> int:
+        paid = person.due + person.arrears
+        self.move("clearing", "due", person.due)
+        self.move("clearing", "arrears", person.arrears)
+        person.due = person.arrears = person.fails = 0
+        return paid
+
+    def _fail(self, person: Person) -> None:
+        self.move("arrears", "due", person.due)
+        person.arrears += person.due
+        person.due = 0
+        person.fails += 1
+        person.failed_period = self.period
+        if person.end is None and person.fails >= self.rules_on(notice_date(self.period)).lapse_fails:
+            person.end, person.gone = self.period + 1, "lapsed"
+        if person.end is not None:
+            self._write_off(person)
+
+    def live(self) -> dict[int, int]:
+        """Members who stay, by birth month; those who will lapse at the close if nothing is corrected do not."""
+        counts: dict[int, int] = {}
+        failed = self.failed()
+        limit = self.rules_on(notice_date(self.period)).lapse_fails
+        for number, person in enumerate(self.people):
+            if person.end is None and not (number in failed and person.fails + 1 >= limit):
+                counts[person.birth_month] = counts.get(person.birth_month, 0) + 1
+        return counts
+
+
+def noon(day: date) -> int:
+    """Milliseconds since 1970 of noon in UTC+8."""
+    return (day - date(1970, 1, 1)) // timedelta(milliseconds=1) + 4 * 3_600_000
