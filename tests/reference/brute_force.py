@@ -1,8 +1,9 @@
 """The slow oracle of the settlement for property tests: every member of one plan by hand, one after the other.
 
-It imports nothing of ``ledger``. It keeps a list of charges for every person, adds where the ledger uses formulas, divides
-with fractions where the ledger uses integers, applies failures only when the period closes, and posts every single person's
-money. It knows versions, classes with weights, caps by calendar year, sponsored periods, leaving, lapsing, coming back.
+It imports nothing of ``ledger``. It keeps a list of charges for every person, adds where the ledger uses formulas,
+divides with fractions where the ledger uses integers, applies failures only when the period closes, and posts every
+single person's money. It knows versions, classes with weights, caps by calendar year, sponsored periods, leaving,
+lapsing, coming back.
 """
 
 from dataclasses import dataclass, field

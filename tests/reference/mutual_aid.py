@@ -9,6 +9,7 @@ blocks is an ``AuditError``, never skipped.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from .blockfile import AuditError, Block, Genesis
@@ -31,6 +32,7 @@ def _month_lengths(year: int) -> list[int]:
     return [31, 29 if _is_leap(year) else 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 
 
+@cache
 def month_number(day: int) -> int:
     """year·12 + month - 1 of a day, by counting years and months."""
     year = 1970
@@ -52,6 +54,7 @@ def first_day(year: int, month_index: int) -> int:
     return days + sum(_month_lengths(year)[:month_index])
 
 
+@cache
 def notice_time(period: int) -> int:
     """00:00 (UTC+8) of the 7th or the 21st."""
     year, rest = 2018 + period // 24, period % 24
@@ -75,7 +78,7 @@ def up(amount: int, parts: int) -> int:
     return whole if whole * parts == amount else whole + 1
 
 
-@dataclass
+@dataclass(slots=True)
 class Person:
     """One member, by hand."""
 
@@ -99,7 +102,7 @@ class Person:
         return self.first <= period and (self.end is None or period < self.end)
 
 
-@dataclass
+@dataclass(slots=True)
 class Case:
     """One claim, by hand: how far it came."""
 
@@ -382,7 +385,8 @@ class MutualAid:
             person = self.people[member]
             if person.year != year:
                 person.year, person.paid_this_year = year, 0
-            person.due = min(share, cap - person.paid_this_year)
+            left = cap - person.paid_this_year
+            person.due = share if share <= left else left
             person.paid_this_year += person.due
             person.bill += person.due
             total += person.due
@@ -453,24 +457,24 @@ class MutualAid:
 
     def _collect_by_hand(self, period: int, reports: list[dict[str, Any]]) -> None:
         failed = set().union(*(report["failed"] for report in reports))
-        expected = 0
+        paid_due = paid_arrears = 0
         for report in reports:
             for member in range(report["first"], report["last"] + 1):
                 person = self.people[member]
                 if member in failed or not person.takes_part(period):
                     continue
-                expected += person.due + person.arrears
-                self._move_money(person.due, "clearing", "due")
-                self._move_money(person.arrears, "clearing", "arrears")
+                paid_due += person.due
+                paid_arrears += person.arrears
                 person.due, person.arrears, person.failed = 0, 0, None
+        self._move_money(paid_due, "clearing", "due")
+        self._move_money(paid_arrears, "clearing", "arrears")
         for member in failed:
             self._fail(self.people[member], period)
+        unreported = sum(self.people[member].due for member in self.open_members)
         for member in self.open_members:
-            person = self.people[member]
-            if person.due:
-                self._move_money(person.due, "sponsor", "due")
-                person.due = 0
-        surplus = self.confirmed.get(period, 0) - expected
+            self.people[member].due = 0
+        self._move_money(unreported, "sponsor", "due")
+        surplus = self.confirmed.get(period, 0) - paid_due - paid_arrears
         if surplus < 0:
             self._move_money(-surplus, "sponsor", "clearing")
         else:
