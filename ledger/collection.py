@@ -227,7 +227,7 @@ def contribution(state: State, body: Contribution) -> tuple[int, ...]:
         member = replace(member, fail_period=NONE, fails=0, arrears_fen=0)
     if "due" in accounts:
         member = replace(member, paid_period=plan.period)
-    elif pending:
+    elif pending and (live_arrears(member, plan) or changes.due(member)):
         member = changes.fail(member, changes.lapse_fails())
     for account, amount in accounts.items():
         journal.post(state, before.plan, "cash", account, amount)

@@ -290,10 +290,11 @@ class ByHand:
             self.move("cash", account, amount)
             if account == "due":
                 person.due = 0
-                for report in self.reports:
-                    report.failed.discard(number)
             else:
                 person.arrears = person.lost = person.fails = 0
+        if person.due + person.arrears == 0:
+            for report in self.reports:
+                report.failed.discard(number)
 
     def close(self) -> tuple[int, int]:
         """The end of the period: (short, surplus) of what the bank confirmed."""
