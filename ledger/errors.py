@@ -132,6 +132,11 @@ CODES: Final[dict[str, str]] = {
     "BAD_FIELD": "a field of the body has the wrong size or is out of its range",
     "UNKNOWN_REFERENCE": "no payment order is out under this reference for this claim",
     "NO_REVIEWER": "the drawn reviewer is not named yet",
+    # HTTP only.
+    "METHOD_NOT_ALLOWED": "the route exists, but not for this method",
+    "UNSUPPORTED_MEDIA_TYPE": "the route does not take this content type",
+    "TOO_MANY_WAITERS": "too many requests wait for a block on this node; ask for the transaction's state instead",
+    "NOT_PROVABLE_YET": "the block that certifies this state has not come yet; try again after retry-after",
 }
 
 BLOCK_CODES: Final[dict[str, str]] = {
@@ -161,9 +166,4 @@ BLOCK_CODES: Final[dict[str, str]] = {
     "TRANSACTIONS_BEFORE_DEADLINES": "a block that leaves due deadlines behind carries transactions",
     "UNEXPECTED_EVIDENCE": "this protocol version has no evidence in bodies",
     "UNEXPECTED_RECOVERY": "a recovery record stands where no epoch begins",
-    # HTTP only.
-    "METHOD_NOT_ALLOWED": "the route exists, but not for this method",
-    "UNSUPPORTED_MEDIA_TYPE": "the route does not take this content type",
-    "TOO_MANY_WAITERS": "too many requests wait for a block on this node; ask for the transaction's state instead",
-    "NOT_PROVABLE_YET": "the block that certifies this state has not come yet; try again after retry-after",
 }
