@@ -5,7 +5,9 @@ A node that cannot be reached is exit code 4, one that is not ready 5; a refusal
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
@@ -20,6 +22,7 @@ T = TypeVar("T")
 
 DEFAULT_NODE: Final = "http://127.0.0.1:7050"
 TIMEOUT_SECONDS: Final = 60.0
+CHUNK_BYTES: Final = 1 << 20
 NOT_READY_CODES: Final = frozenset({"NOT_READY", "MEMPOOL_FULL", "QUOTA_EXCEEDED", "RATE_LIMITED"})
 
 node_option = click.option(
@@ -58,6 +61,13 @@ class NodeClient:
         """The raw bytes at ``path``."""
         return await self._request("GET", path, params=query, headers={"Accept": "application/octet-stream"})
 
+    async def download(self, path: Path, route: str, **query: str | int) -> None:
+        """Write the raw bytes at ``route`` to the file ``path`` as they come."""
+        async with self._open("GET", route, params=query, timeout=aiohttp.ClientTimeout(total=None)) as response:
+            with path.open("wb") as file:
+                async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                    file.write(chunk)
+
     async def post(self, path: str, body: bytes, content_type: str, **query: str | int) -> Any:
         """The JSON answer to ``body``."""
         return await self._call("POST", path, params=query, data=body, headers={"Content-Type": content_type})
@@ -76,14 +86,19 @@ class NodeClient:
             ) from error
 
     async def _request(self, method: str, path: str, **options: Any) -> bytes:
+        async with self._open(method, path, **options) as response:
+            return await response.read()
+
+    @asynccontextmanager
+    async def _open(self, method: str, path: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer of a request that was not refused; errors, also those met while reading it, are the operator's."""
         if self._session is None:
             raise RuntimeError("use the client as an async context manager")
         try:
             async with self._session.request(method, self.url + path, **options) as response:
-                raw = await response.read()
                 if response.status >= 400:
-                    raise _refusal(self.url + path, response.status, raw)
-                return raw
+                    raise _refusal(self.url + path, response.status, await response.read())
+                yield response
         except TimeoutError as error:
             raise OperatorError(
                 "NOT_READY",
