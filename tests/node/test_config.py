@@ -71,7 +71,8 @@ def test_the_default_file_changes_nothing_and_names_every_key(home: Path) -> Non
 def test_flag_beats_environment_beats_file_beats_default(home: Path) -> None:
     values = {"log.summary_seconds": 1, "p2p.links_max": 1, "mempool.bytes_max": 2_000_000}
     (home / "config.toml").write_text(render_default(values))
-    environ = {"HUZHU_LOG_SUMMARY_SECONDS": "2", "HUZHU_P2P_LINKS_MAX": "2", "HUZHU_HOME": "elsewhere", "PATH": "x"}
+    environ = {"HUZHU_LOG_SUMMARY_SECONDS": "2", "HUZHU_P2P_LINKS_MAX": "2", "PATH": "x"}
+    environ |= {"HUZHU_HOME": "elsewhere", "HUZHU_NODE": "http://127.0.0.1:1"}  # the command line's own
     config, sources = load_with_sources(home, {"log.summary_seconds": 3}, environ)
     assert (config.log.summary_seconds, config.p2p.links_max, config.mempool.bytes_max) == (3, 2, 2_000_000)
     assert config.api.waiters_max == 1_024
