@@ -96,8 +96,8 @@ class SafetyRules:
             digest = vote.message.signing_digest(chain_id, record.epoch)
             if not any(verify(key, digest, vote.signature) for key in self._seeds):
                 raise SigningRefused("an adopted message is not signed by our key")
-        if record.lock is None:
-            return
+        if record.lock is None or (record.epoch, record.lock.lock.height) < self._opened:
+            return  # its height was decided while it went to disk: the record ignores it
         self._check_size(record.lock)
         for prepare in record.lock.lock.prepares:
             if not 0 <= prepare.index < len(self._validator_keys):

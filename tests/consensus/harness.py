@@ -1,13 +1,14 @@
-"""A whole network of cores in one thread: virtual time, seeded faults, real log records; only what was durable survives.
+"""A whole network of cores in one thread: virtual time, seeded faults, real log records; only the durable survives.
 
-It knows nothing of pytest and can move to ``simulator/``. Its own cryptography is a keyed hash, so that hundreds of seeds run in
-seconds; ``ED25519`` may be given instead. Checked at every event: one block per height; no key signs two messages for one
-(height, round, kind), across crashes; every message sent was durable; no honest node is blamed or accused.
+It knows nothing of pytest and can move to ``simulator/``. Its own cryptography is a keyed hash, so that hundreds of
+seeds run in seconds; ``ED25519`` may be given instead. Checked at every event: one block per height; no key signs two
+messages for one (height, round, kind), across crashes; every message sent was durable; no honest node is blamed.
 """
 
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from random import Random
 
@@ -15,10 +16,10 @@ from consensus import effects as fx
 from consensus import events as ev
 from consensus.context import HeightContext, Timing
 from consensus.core import Consensus
+from consensus.log import height_of
 from consensus.messages import (
     CompactBlock,
     Message,
-    SignedProposal,
     decode_message,
     encode_message,
 )
@@ -27,7 +28,7 @@ from consensus.records import FirstRecord, ProposalRecord, Record, VoteRecord
 from consensus.safety import SafetyRules
 from consensus.scheme import Scheme
 from ledger import blocks
-from ledger.codec import decode, encode
+from ledger.codec import encode
 from ledger.votes import Certificate, Commit, ValidatorEntry, quorum
 
 CHAIN_ID = sha256(b"test chain").digest()
@@ -124,7 +125,13 @@ GENESIS_HASH = sha256(b"genesis").digest()
 
 
 def make_context(
-    n: int, index: int | None, chain: list[Decided], *, certify: bool = False, scheme: Scheme = FAST, timing: Timing = TIMING
+    n: int,
+    index: int | None,
+    chain: list[Decided],
+    *,
+    certify: bool = False,
+    scheme: Scheme = FAST,
+    timing: Timing = TIMING,
 ) -> HeightContext:
     validators = validator_set(n, scheme)
     height = len(chain) + 1
@@ -140,7 +147,7 @@ def make_context(
         validators=validators,
         index=index,
         proposers=proposer_order(beacon, height, validators, range(n)),
-        timing=timing,
+        timing=TIMING,
         certify=certify,
     )
 
@@ -187,8 +194,8 @@ class Node:
         self.open_height()
         for other in network.nodes:
             if other.alive and other is not self:
-                self.later(1, lambda other=other: self.step(ev.PeerUp(other.index)))
-                other.later(1, lambda other=other: other.step(ev.PeerUp(self.index)))
+                self.later(1, partial(self.step, ev.PeerUp(other.index)))
+                other.later(1, partial(other.step, ev.PeerUp(self.index)))
 
     def crash(self) -> None:
         self.alive, self.life = False, self.life + 1
@@ -212,7 +219,9 @@ class Node:
         nonce = sha256(b"nonce%d.%d.%d" % (self.index, self.life, context.height)).digest()
         self.step(ev.HeightStarted(context, nonce))
         if context.height <= network.heights_wanted:
-            self.step(ev.BlockDue(context.height, network.random.choice((ev.DueReason.PENDING, ev.DueReason.ANNOUNCED))))
+            self.step(
+                ev.BlockDue(context.height, network.random.choice((ev.DueReason.PENDING, ev.DueReason.ANNOUNCED)))
+            )
             height = context.height
             self.later(150, lambda: self.step(ev.BlockDue(height, ev.DueReason.ANNOUNCED)))
 
@@ -247,7 +256,10 @@ class Node:
             case fx.BuildBlock(height, round):
                 self.later(2, lambda: self.build(height, round))
             case fx.FetchBody(height, hash, ids):
-                found = tuple(network.pool.get(id) if network.random.random() >= network.faults.mempool_gap else None for id in ids)
+                found = tuple(
+                    network.pool.get(id) if network.random.random() >= network.faults.mempool_gap else None
+                    for id in ids
+                )
                 self.later(1, lambda: self.step(ev.BodyAvailable(height, hash, found)))
             case fx.CheckBlock(height, hash):
                 self.later(1, lambda: self.step(ev.BlockChecked(height, hash, ev.Verdict.VALID)))
@@ -261,7 +273,7 @@ class Node:
             case fx.Blame(peer, code, detail):
                 raise Broken(f"{peer[0]} is blamed by {self.index}: {code}: {detail}")
             case fx.Compact():
-                self.durable = [r for r in self.durable if isinstance(r, FirstRecord) or _height(r) > effect.height]
+                self.durable = [r for r in self.durable if isinstance(r, FirstRecord) or height_of(r) > effect.height]
 
     def synced(self, token: int, records: tuple[Record, ...]) -> None:
         assert self.safety is not None
@@ -309,7 +321,7 @@ class Node:
             delay = network.random.randint(1, network.faults.latency_ms_max)
             if network.faults.codec:
                 message = decode_message(encode_message(message))
-            network.at(network.now + delay, lambda message=message: other.receive(self, message))
+            network.at(network.now + delay, partial(other.receive, self, message))
 
     def receive(self, sender: "Node", message: Message) -> None:
         if self.alive:
@@ -327,12 +339,6 @@ class Node:
             return
         while len(self.chain) < head_height:
             self.commit(other.chain[len(self.chain)])
-
-
-def _height(record: Record) -> int:
-    from consensus.log import height_of
-
-    return height_of(record)
 
 
 class Network:
@@ -420,9 +426,16 @@ class Network:
             raise Broken(f"two blocks at height {certificate.height}")
         digest = Commit(certificate.height, certificate.round, decided.hash).signing_digest(CHAIN_ID, 0)
         keys = validator_set(n, self.scheme)
-        good = {s.index for s in certificate.seals if self.scheme.verify(keys[s.index].validator_key, digest, s.signature)}
+        good = {
+            s.index for s in certificate.seals if self.scheme.verify(keys[s.index].validator_key, digest, s.signature)
+        }
         if len(good) < quorum(n):
             raise Broken("a certificate without a quorum")
+
+
+def revive(node: Node) -> None:
+    if not node.alive:
+        node.start()
 
 
 def disturb(network: Network, duration_ms: int) -> None:
@@ -434,7 +447,7 @@ def disturb(network: Network, duration_ms: int) -> None:
         for node in victims:
             if node.alive:
                 node.crash()
-                network.at(network.now + random.randint(1, 800), lambda node=node: node.alive or node.start())
+                network.at(network.now + random.randint(1, 800), partial(revive, node))
 
     def partition() -> None:
         network.cut = {
@@ -447,10 +460,3 @@ def disturb(network: Network, duration_ms: int) -> None:
         while at < duration_ms:
             network.at(at, action)
             at += random.randint(1, 2 * every)
-
-
-def wire_size(message: Message) -> int:
-    return len(encode(message))
-
-
-__all__ = [name for name in dir() if not name.startswith("__")]

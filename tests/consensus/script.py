@@ -15,16 +15,20 @@
 | `crash A B` | the nodes lose all but their durable log |
 | `destroy A` | the log is lost too; only a first record marked *lost* is left |
 | `restart A B` | they come back |
-| `expect A round 1` · `expect A locked NAME round 0` · `expect A unlocked` | |
-| `expect A decided NAME` · `expect A undecided` · `expect A prepared (committed) NAME round 0` · `expect A silent in round 0` · `expect A committed nothing in round 0` | |
+| `expect A round 1` · `expect A silent in round 0` | |
+| `expect A locked NAME round 0` · `expect A unlocked` | |
+| `expect A prepared (committed) NAME round 0` · `expect A committed nothing in round 0` | |
+| `expect A decided NAME` · `expect A undecided` | |
 | `expect timer A` · `expect no timer A` | whether A's round timer runs |
 | `expect fork` · `expect no fork` | whether two nodes decided differently |
 
-A block is named by its creator and the round it was created in: `A0`, `Z1`. KIND is proposal, prepare, commit, round-change,
-certificate, status, last-seen, request or answer. Persisting, signing, building and checking happen at once. Not delivered means not delivered.
+A block is named by its creator and the round it was created in: `A0`, `Z1`. KIND is proposal, prepare, commit,
+round-change, certificate, status, last-seen, request or answer. Persisting, signing, building and checking happen at
+once; messages wait until they are delivered.
 """
 
 from collections import deque
+from itertools import takewhile
 from pathlib import Path
 
 from consensus import effects as fx
@@ -159,7 +163,13 @@ class Script:
         context = self.context(actor.index)
         raw = b"transaction of %s in round %d" % (actor.name.encode(), round)
         block = make_block(
-            height, GENESIS_HASH, context.key(actor.index), context.parent_certificate, (raw,), context.validators, round + 1
+            height,
+            GENESIS_HASH,
+            context.key(actor.index),
+            context.parent_certificate,
+            (raw,),
+            context.validators,
+            round + 1,
         )
         self.names[f"{actor.name}{round}"] = blocks.header_hash(block.header)
         return ev.BlockBuilt(height, round, block, (raw,), (raw,))
@@ -263,11 +273,10 @@ class Script:
             case ["timer", name]:
                 self.check(self.timer_runs(self.actor(name)), "no timer runs")
             case _:
-                for at, word in enumerate(words):
-                    if not any(actor.name == word for actor in self.actors):
-                        break
-                for name in words[:at]:
-                    self.expect_of(self.actor(name), words[at:])
+                known = {actor.name for actor in self.actors}
+                names = list(takewhile(known.__contains__, words))
+                for name in names:
+                    self.expect_of(self.actor(name), words[len(names) :])
 
     def expect_of(self, actor: Actor, words: list[str]) -> None:
         if actor.core is None:

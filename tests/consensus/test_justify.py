@@ -33,7 +33,9 @@ class Case:
         return replace(self, proposal=msgspec.structs.replace(self.proposal, **fields))
 
 
-def change(index: int, prepared: tuple[int, bytes] = (-1, b""), round: int = ROUND, height: int = 1) -> SignedRoundChange:
+def change(
+    index: int, prepared: tuple[int, bytes] = (-1, b""), round: int = ROUND, height: int = 1
+) -> SignedRoundChange:
     return SignedRoundChange(RoundChange(height, round, *prepared), index, SIGNATURE)
 
 

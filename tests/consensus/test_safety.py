@@ -246,6 +246,13 @@ def test_what_is_not_ours_or_does_not_hold_is_not_adopted() -> None:
         rules().recorded([AdoptRecord(0, (), LockRecord(0, outside, 4))])
 
 
+def test_an_adoption_that_became_durable_after_its_height_was_decided_changes_nothing() -> None:
+    safety = rules()
+    safety.begin(0, 2, tuple(reversed(KEYS)))
+    safety.recorded([AdoptRecord(0, (), lock_of(3, X))])
+    ask(safety, Prepare(2, 0, X))
+
+
 def test_a_lock_below_quorum_is_not_adopted() -> None:
     record = LogState([AdoptRecord(0, (), lock_of(3, X, range(2)))])
     assert record.lock is None

@@ -12,7 +12,7 @@ from consensus.quorum import quorum
 from consensus.records import LockRecord, VoteRecord
 from consensus.state import Core
 from ledger.votes import Commit, Prepare
-from tests.consensus.script import Script, ScenarioFailed
+from tests.consensus.script import ScenarioFailed, Script
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.txt"))
 
