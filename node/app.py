@@ -41,6 +41,7 @@ from .chain import Chain, Committed, load_view
 from .config import Config, split_address
 from .disk import DiskGuard, free_bytes
 from .driver import Driver, Seat
+from .files import Files
 from .health import Heartbeat
 from .keys import NodeKeys, load_node_keys
 from .logs import Log, NodeLog, summary
@@ -53,7 +54,7 @@ from .storage import LevelStore, open_store
 from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import Verifier
-from .votelog import VoteLog, open_log
+from .votelog import ROTATE_BYTES, VoteLog, open_log
 
 VERSION: Final = "0.1.0"
 AGENT: Final = f"huzhu/{VERSION}"
@@ -80,9 +81,21 @@ class Started:
 class Node:
     """One node. ``run`` it once."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None, log: Log | None = None) -> None:
-        """Reads the genesis and the keys; opens nothing. Raises ``OperatorError``."""
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        log: Log | None = None,
+        files: Files | None = None,
+        rotate_bytes: int = ROTATE_BYTES,
+    ) -> None:
+        """Reads the genesis and the keys; opens nothing. ``files`` and ``rotate_bytes`` are the signing log's.
+
+        Raises ``OperatorError``."""
         self.config = config
+        self._files = files
+        self._rotate_bytes = rotate_bytes
         self.clock: Clock = clock or SystemClock()
         self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
@@ -197,7 +210,13 @@ class Node:
         if keys.validator is None or keys.beacon is None:
             return None
         chain_id = self.genesis.chain_id
-        self.vote_log, decoded = open_log(self.config.data_path, chain_id=chain_id, known=known)
+        self.vote_log, decoded = open_log(
+            self.config.data_path,
+            chain_id=chain_id,
+            known=known,
+            files=self._files,
+            rotate_bytes=self._rotate_bytes,
+        )
         self._decoded = tuple(decoded.records)
         safety = SafetyRules(chain_id, [keys.validator.secret], keys.beacon.secret, self._decoded)
         return Seat((keys.validator.public,), safety, self.vote_log)

@@ -56,6 +56,8 @@ class Network:
     observers: int = 1
     changes: dict[str, Any] = field(default_factory=dict)
     """Of the chain's parameters."""
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of a node's constructor, by its name."""
 
     def __post_init__(self) -> None:
         self.keys: dict[str, KeyPair] = {}
@@ -120,7 +122,7 @@ class Network:
 
     async def _start(self, tasks: asyncio.TaskGroup, member: Member) -> None:
         up: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-        member.node = Node(load(member.home, environ={}))
+        member.node = Node(load(member.home, environ={}), **self.options.get(member.name, {}))
         member.task = tasks.create_task(member.node.run(up.set_result))
         member.task.add_done_callback(lambda task: up.done() or up.cancel())
         try:
