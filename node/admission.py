@@ -15,7 +15,7 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -32,6 +32,8 @@ from .verified import TransactionVerifier
 
 SLICE_TRANSACTIONS: Final = 256
 """Between two slices of this size other tasks run: 256 decodes and hashes take about 3 ms."""
+SLICES_IN_FLIGHT: Final = 4
+"""Of one submission: enough to keep the verifiers busy while the next slice is decoded."""
 INBOX_BYTES_MAX: Final = 33_554_432
 
 
@@ -74,16 +76,24 @@ class Outcome:
     """Whether it entered the mempool by this submission; an OK that is not fresh waited there already."""
 
 
-Done = Callable[[list[Outcome]], None]
-HandOff = Callable[[list[bytes], Source], None]
-"""Told the ids that have just entered the mempool, in order: gossip pushes those of clients, announces the others."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Checked:
     id: bytes
     raw: bytes
     transaction: Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """A slice whose signatures are being verified, by place in the list."""
+
+    own: dict[int, _Checked]
+    verdicts: asyncio.Task[list[bool]]
+
+
+Done = Callable[[list[Outcome]], None]
+HandOff = Callable[[list[bytes], Source], None]
+"""Told the ids that have just entered the mempool, in order: gossip pushes those of clients, announces the others."""
 
 
 class Admission:
@@ -137,36 +147,28 @@ class Admission:
                 done(outcomes)
 
     async def submit(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
-        """Check a list and let what is valid wait for a block; the outcome of each, in order."""
-        outcomes: list[Outcome] = []
-        for start in range(0, len(raws), SLICE_TRANSACTIONS):
-            if start:
-                await asyncio.sleep(0)
-            outcomes += await self._submit_slice(raws[start : start + SLICE_TRANSACTIONS], source)
-        return outcomes
+        """Check a list and let what is valid wait for a block, in the list's order; the outcome of each, in order.
 
-    async def _submit_slice(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
+        While the signatures of one slice are verified the next ones are decoded. Those that another submission checks
+        right now are waited for at the end, when nobody can wait for us any more.
+        """
         outcomes: dict[int, Outcome] = {}
         followed: dict[int, asyncio.Future[Outcome]] = {}
-        own: dict[int, _Checked] = {}
+        window: deque[_Slice] = deque()
         try:
-            for at, raw in enumerate(raws):
-                tx_id = transaction_id(raw)
-                try:
-                    if tx_id in self._in_flight:
-                        followed[at] = self._in_flight[tx_id]
-                    elif tx_id in self._mempool:
-                        outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
-                    else:
-                        own[at] = _Checked(tx_id, raw, self._check(tx_id, raw, source))
-                        self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
-                except TransactionRejected as rejected:
-                    outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
-            outcomes.update(await self._enter(own, source))
+            async with asyncio.TaskGroup() as group:
+                for start in range(0, len(raws), SLICE_TRANSACTIONS):
+                    own = self._begin(
+                        range(start, min(start + SLICE_TRANSACTIONS, len(raws))), raws, source, outcomes, followed
+                    )
+                    window.append(_Slice(own, group.create_task(self._verdicts(own))))
+                    await asyncio.sleep(0)
+                    if len(window) == SLICES_IN_FLIGHT:
+                        await self._finish(window, source, outcomes)
+                while window:
+                    await self._finish(window, source, outcomes)
         finally:
-            for at, checked in own.items():
-                gone = Outcome(checked.id, "NOT_READY", "its first submission was broken off; send it again")
-                self._in_flight.pop(checked.id).set_result(outcomes.get(at, gone))
+            self._break_off(window)
         for at, future in followed.items():
             first = await asyncio.shield(future)
             outcomes[at] = Outcome(first.id, first.code, first.detail)
@@ -174,6 +176,50 @@ class Admission:
         for outcome in in_order:
             self.counts[source, "KNOWN" if outcome.code == OK and not outcome.fresh else outcome.code] += 1
         return in_order
+
+    def _begin(
+        self,
+        places: range,
+        raws: Sequence[bytes],
+        source: Source,
+        outcomes: dict[int, Outcome],
+        followed: dict[int, asyncio.Future[Outcome]],
+    ) -> dict[int, _Checked]:
+        """Check the transactions at ``places``; those that need their signature verified are now in flight."""
+        own: dict[int, _Checked] = {}
+        for at in places:
+            tx_id = transaction_id(raws[at])
+            try:
+                if tx_id in self._in_flight:
+                    followed[at] = self._in_flight[tx_id]
+                elif tx_id in self._mempool:
+                    outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
+                else:
+                    own[at] = _Checked(tx_id, raws[at], self._check(tx_id, raws[at], source))
+                    self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
+            except TransactionRejected as rejected:
+                outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
+        return own
+
+    async def _verdicts(self, own: dict[int, _Checked]) -> list[bool]:
+        items = [(item.id, item.raw, item.transaction) for item in own.values()]
+        return await self._signatures.verify(items, self._chain.epoch)
+
+    async def _finish(self, window: deque[_Slice], source: Source, outcomes: dict[int, Outcome]) -> None:
+        """Let the oldest slice enter the mempool, and tell those who wait for its results."""
+        verdicts = await window[0].verdicts
+        own = window.popleft().own
+        outcomes.update(self._enter(own, verdicts, source))
+        for at, checked in own.items():
+            self._in_flight.pop(checked.id).set_result(outcomes[at])
+
+    def _break_off(self, window: deque[_Slice]) -> None:
+        """The submission was cancelled: release those who wait for what it had in flight."""
+        for piece in window:
+            for checked in piece.own.values():
+                gone = Outcome(checked.id, "NOT_READY", "its first submission was broken off; send it again")
+                self._in_flight.pop(checked.id).set_result(gone)
+        window.clear()
 
     def _check(self, tx_id: bytes, raw: bytes, source: Source) -> Transaction:
         """Everything but the signature. Raises ``TransactionRejected``."""
@@ -192,10 +238,8 @@ class Admission:
         self._mempool.check(tx_id, raw, transaction)
         return transaction
 
-    async def _enter(self, checked: dict[int, _Checked], source: Source) -> dict[int, Outcome]:
-        """Verify the signatures and add what is valid to the mempool."""
-        items = [(item.id, item.raw, item.transaction) for item in checked.values()]
-        verdicts = await self._signatures.verify(items, self._chain.epoch)
+    def _enter(self, checked: dict[int, _Checked], verdicts: list[bool], source: Source) -> dict[int, Outcome]:
+        """Add what has a valid signature to the mempool, and hand it to gossip."""
         outcomes: dict[int, Outcome] = {}
         entered: list[bytes] = []
         now_ms = self._clock_ms()

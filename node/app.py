@@ -318,7 +318,7 @@ class Node:
 
     # ---- errors ----
 
-    def _bug(self, error: InvariantViolation) -> None:
+    def _bug(self, error: Exception) -> None:
         if self._fatal is not None and not self._fatal.done():
             self._fatal.set_exception(error)
 

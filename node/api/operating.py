@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from .answers import RETRY_AFTER_SECONDS, answer, plain
 from .ledger_views import ledger_time_ms
 from .view import NodeView
 
-HUGE = 2**31
+COUNT_MAX: Final = 2**31
 
 
 def status_of(view: NodeView) -> dict[str, Any]:
@@ -84,8 +84,8 @@ class Operating:
 
     async def ready(self, request: web.Request) -> web.StreamResponse:
         """200 when clients may come: ?max_blocks_behind=2 &min_peers=0; else 503 with the reasons."""
-        behind = asked.integer(request, "max_blocks_behind", 2, high=HUGE)
-        reasons = unready_reasons(self._view, behind, asked.integer(request, "min_peers", 0, high=HUGE))
+        behind = asked.integer(request, "max_blocks_behind", 2, high=COUNT_MAX)
+        reasons = unready_reasons(self._view, behind, asked.integer(request, "min_peers", 0, high=COUNT_MAX))
         if reasons:
             headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
             return answer({"ready": False, "reasons": reasons}, 503, headers)

@@ -6,7 +6,7 @@ checked against the header's root before it is handed out: an answer that does n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ledger.codec import encode
 from ledger.errors import InvariantViolation, TransactionRejected
@@ -51,7 +51,7 @@ def prove(view: NodeView, kind: type[Row], row_id: int) -> dict[str, Any]:
     }
 
 
-PROVABLE: tuple[Table, ...] = (
+PROVABLE: Final[tuple[Table, ...]] = (
     Table.PLANS,
     Table.PLAN_VERSIONS,
     Table.ORGANISATIONS,

@@ -4,7 +4,8 @@ Rules of this file
 
 * A route stands in ``routes`` once; the index at ``/`` is made from that table.
 * Around every request: the client's rate, the body's limit, problems for refusals, a count and a duration.
-* ``InvariantViolation`` is our bug: it is answered with 500 and handed to the node, which stops (DESIGN §5).
+* Whatever else a handler raises is our bug, or a damaged disk: it is handed to the node, which stops (DESIGN §5). A
+  client that has gone away is neither.
 * Reading is open; nothing here changes the chain but a validly signed transaction. It listens on loopback by default.
 """
 
@@ -18,7 +19,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ledger.errors import InvariantViolation, OperatorError, TransactionRejected
+from ledger.errors import OperatorError, TransactionRejected
 from p2p.rate import TokenBucket
 
 from ..config import ApiSection, split_address
@@ -111,11 +112,11 @@ def make_app(
     section: ApiSection,
     metrics: Metrics,
     waiters: CommitWaiters,
-    on_bug: Callable[[InvariantViolation], None],
+    on_bug: Callable[[Exception], None],
     *,
     now_s: Callable[[], float],
 ) -> web.Application:
-    """The aiohttp application. ``on_bug`` gets an invariant violation met while answering; the node must stop."""
+    """The aiohttp application. ``on_bug`` gets what no handler may raise; the node must stop."""
     rates = ClientRates(section.requests_per_second, now_s)
 
     @web.middleware
@@ -148,7 +149,9 @@ def make_app(
             return problem("NOT_FOUND", f"no route {request.path[:80]}; GET / lists them")
         except web.HTTPException as error:
             return problem("BAD_REQUEST", error.reason)
-        except InvariantViolation as bug:
+        except OSError:  # the client went away in the middle of an answer
+            raise
+        except Exception as bug:
             on_bug(bug)
             raise
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from ledger.blocks import header_hash
 from ledger.codec import encode
-from ledger.errors import InvariantViolation
 from ledger.state import StateReader
 from ledger.store import Batch, MemorySnapshot
 from ledger.transactions import decode_transaction, transaction_id
@@ -56,7 +55,7 @@ class FakeNode:
         self.syncing = False
         self.signing = True
         self.best_height = 0
-        self.bugs: list[InvariantViolation] = []
+        self.bugs: list[Exception] = []
         self.metrics = Metrics()
         self.waiters = CommitWaiters(waiters_max)
         self.mempool = Mempool(limits or Limits(), lambda key: signer_class(self.current.state, key))
