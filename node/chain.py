@@ -127,7 +127,7 @@ class Chain:
         self.view = view
         self.blocks = BlockReader(store)
         self._store = store
-        self._mempool = mempool
+        self.mempool = mempool
         self._signatures = signatures
         self._clock_ms = clock_ms
         self._write = write
@@ -226,7 +226,7 @@ class Chain:
         picked: list[tuple[bytes, bytes]] = []
         if not view.leaves_deadlines(time_ms):
             room = view.params.block_bytes_max - BODY_FRAME_BYTES - len(encode(self.certificate))
-            picked = self._mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms)
+            picked = self.mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms)
         proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
         header = validity.assemble_header(
             view,
@@ -298,7 +298,7 @@ class Chain:
         return tuple(decoded)
 
     def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
-        entry = self._mempool.get(tx_id)
+        entry = self.mempool.get(tx_id)
         return decode_transaction(raw) if entry is None else entry.transaction
 
     async def _verify(
@@ -406,7 +406,7 @@ class Chain:
         self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
         self._checked.clear()
         ids = tuple(tx_id for tx_id, _ in block.transactions)
-        expired = self._mempool.remove_committed(ids, block.header.time_ms)
+        expired = self.mempool.remove_committed(ids, block.header.time_ms)
         committed = Committed(
             height=block.height,
             hash=block.hash,

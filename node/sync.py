@@ -190,6 +190,7 @@ class Sync:
                 ahead: asyncio.Task[_Answer | None] | None = None
                 if next_height <= self._target():
                     ahead = tasks.create_task(self._fetch(next_height))
+                    await asyncio.sleep(0)  # the question leaves before we are busy
                 if not await self._commit(answer):
                     if ahead is not None:
                         ahead.cancel()

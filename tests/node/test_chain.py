@@ -1,0 +1,238 @@
+"""The owner of the head: one batch a block, resumed as it was left, built and checked by the rules, undone exactly."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from consensus.events import Verdict
+from consensus.log import Position
+from ledger import beacon
+from ledger.calendar import MS_PER_DAY
+from ledger.codec import encode
+from ledger.errors import InvariantViolation, PeerError
+from ledger.proposers import proposer
+from ledger.rows import Clock as ClockRow
+from ledger.state import StateReader
+from ledger.store import Batch, MemoryStore
+from ledger.transactions import AdvanceClock, transaction_id
+from ledger.votes import Certificate
+from node.blockstore import BlockReader, HeadRecord
+from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, CheckedBlock, Committed, load_view
+from node.chain import Chain as NodeChain
+from node.wire import RawBlock
+from tests.ledger.chain import START_MS, Block, Chain, seed
+from tests.node.chains import Clock, compact, open_chain, put, raw
+
+
+def advanced(source: Chain, days: int) -> Block:
+    return source.block(("clock", AdvanceClock(START_MS + days * MS_PER_DAY)))
+
+
+async def imported(source: Chain, count: int = 3, **changes: Any) -> tuple[NodeChain, MemoryStore]:
+    """A node's chain that has taken ``count`` blocks of the source."""
+    store = MemoryStore()
+    chain = open_chain(source.genesis, store, **changes)
+    for day in range(count):
+        assert await chain.import_block(raw(advanced(source, day + 1)))
+    return chain, store
+
+
+def built_by(chain: NodeChain) -> CheckedBlock:
+    creator = proposer(chain.view.proposers(), 0)
+    name = ("platform", "bank", "firm-a", "firm-b")[creator.seat]
+    return chain.build(creator, lambda alpha: beacon.prove(seed(f"{name} beacon"), alpha))
+
+
+@pytest.mark.asyncio
+async def test_every_block_is_exactly_one_write() -> None:
+    batches: list[Batch] = []
+    store = MemoryStore()
+
+    async def write(batch: Batch) -> None:
+        batches.append(batch)
+        store.write(batch)
+
+    source = Chain()
+    chain = open_chain(source.genesis, store, write=write)
+    await chain.import_block(raw(advanced(source, 1)))
+    await chain.import_block(raw(source.block()))
+    assert len(batches) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_chain_resumes_exactly_as_it_was_left() -> None:
+    source = Chain()
+    chain, store = await imported(source)
+    assert chain.view == source.view
+    again = open_chain(source.genesis, store)
+    assert again.view == chain.view
+    assert again.certificate == chain.certificate
+    assert await again.import_block(raw(advanced(source, 9)))
+    assert again.view == source.view
+
+
+@pytest.mark.asyncio
+async def test_the_batch_says_where_the_signing_log_stood() -> None:
+    source = Chain()
+    chain, store = await imported(source, 1, log_position=lambda: Position(7, 42))
+    assert load_view(store, source.genesis)[1] == chain.synced_position == Position(7, 42)
+
+
+@pytest.mark.asyncio
+async def test_nobody_is_told_before_the_batch_is_written() -> None:
+    source, store = Chain(), MemoryStore()
+    order: list[str] = []
+
+    async def write(batch: Batch) -> None:
+        order.append("written")
+        store.write(batch)
+
+    def listener(committed: Committed) -> None:
+        head = BlockReader(store).head()
+        assert isinstance(head, HeadRecord)
+        order.append(f"told {committed.height}, stored {head.height}")
+
+    chain = open_chain(source.genesis, store, write=write)
+    chain.listen(listener)
+    await chain.import_block(raw(advanced(source, 1)))
+    assert order == ["written", "told 1, stored 1"]
+
+
+@pytest.mark.asyncio
+async def test_a_block_built_here_is_valid_to_the_others() -> None:
+    source = Chain()
+    chain, _ = await imported(source)
+    other = open_chain(source.genesis, clock=Clock(source.next_time_ms))
+    for block in source.blocks:
+        await other.import_block(raw(block))
+    put(chain, source, source.transaction("clock", AdvanceClock(START_MS + 30 * MS_PER_DAY)))
+    built = built_by(chain)
+    assert len(built.transactions) == 1
+    verdict = await other.check(chain.compact(built), built.body.transactions)
+    assert verdict in (Verdict.VALID, Verdict.STALE)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("offset_ms", "verdict"),
+    [
+        (AHEAD_MS_MAX, Verdict.VALID),
+        (AHEAD_MS_MAX + 1, Verdict.STALE),
+        (-BEHIND_MS_MAX, Verdict.VALID),
+        (-BEHIND_MS_MAX - 1, Verdict.STALE),
+    ],
+)
+async def test_a_fresh_block_too_far_from_our_clock_is_stale(offset_ms: int, verdict: Verdict) -> None:
+    source = Chain()
+    block = source.block(time_ms=source.next_time_ms + 50_000)
+    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms - offset_ms))
+    assert await chain.check(compact(block), ()) is verdict
+
+
+@pytest.mark.asyncio
+async def test_a_block_one_millisecond_after_its_parent_is_never_stale() -> None:
+    source = Chain()
+    block = source.block(time_ms=source.view.header.time_ms + 1)
+    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms + 1_000_000))
+    assert await chain.check(compact(block), ()) is Verdict.VALID
+
+
+@pytest.mark.asyncio
+async def test_a_transaction_committed_before_makes_a_block_invalid() -> None:
+    source = Chain()
+    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    first = source.raw_block([item])
+    twice = source.raw_block([item])
+    chain = open_chain(source.genesis, clock=Clock(twice.header.time_ms))
+    await chain.import_block(raw(first))
+    assert await chain.check(compact(twice), (item,)) is Verdict.INVALID
+
+
+@pytest.mark.asyncio
+async def test_a_wrong_signature_makes_a_block_invalid() -> None:
+    source = Chain()
+    item = bytearray(source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY)))
+    item[-1] ^= 1
+    block = source.raw_block([bytes(item)])
+    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms))
+    assert await chain.check(compact(block), (bytes(item),)) is Verdict.INVALID
+
+
+@pytest.mark.asyncio
+async def test_seen_ids_go_when_no_block_can_hold_them_any_more() -> None:
+    source = Chain()
+    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    chain = open_chain(source.genesis)
+    await chain.import_block(raw(source.raw_block([item])))
+    valid_until_ms = source.next_time_ms - 1_000 + 60_000
+    assert chain.blocks.seen(transaction_id(item), valid_until_ms)
+    await chain.import_block(raw(source.block(time_ms=source.view.header.time_ms + 200_000)))
+    assert not chain.blocks.seen(transaction_id(item), valid_until_ms)
+    assert chain.seen(transaction_id(item)), "clients still find it"
+
+
+@pytest.mark.asyncio
+async def test_proofs_are_read_from_the_state_the_head_certifies_also_after_a_restart() -> None:
+    source = Chain()
+    chain, store = await imported(source)
+    for opened in (chain, open_chain(source.genesis, store)):
+        header = opened.view.header
+        assert opened.certified.height == opened.height - 1
+        proof = opened.certified.state.tables.prove(ClockRow.table, 1)  # type: ignore[attr-defined]
+        assert proof.root() == header.state_root
+
+
+@pytest.mark.asyncio
+async def test_a_block_is_taken_back_by_its_undo_pages() -> None:
+    source = Chain()
+    chain, store = await imported(source, 2)
+    before = chain.certified.state.get(ClockRow, 1)
+    undo = chain.blocks.undo(2)
+    assert undo is not None
+    store.write(undo)
+    assert StateReader(store).get(ClockRow, 1) == before != chain.current.state.get(ClockRow, 1)
+
+
+def without_seal(block: Block) -> RawBlock:
+    certificate = block.certificate
+    fewer = Certificate(certificate.height, certificate.round, certificate.block_hash, certificate.seals[1:])
+    return RawBlock(encode(block.header), encode(block.body), encode(fewer))
+
+
+def forged_seal(block: Block) -> RawBlock:
+    certificate = encode(block.certificate)
+    return RawBlock(encode(block.header), encode(block.body), certificate[:-1] + bytes((certificate[-1] ^ 1,)))
+
+
+def other_body(block: Block) -> RawBlock:
+    return RawBlock(encode(block.header), encode(Chain().block().body), encode(block.certificate))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("lie", [without_seal, forged_seal, other_body])
+async def test_a_block_without_proof_is_the_peers_fault_and_changes_nothing(lie: Callable[[Block], RawBlock]) -> None:
+    source = Chain()
+    block = advanced(source, 1)
+    chain = open_chain(source.genesis)
+    with pytest.raises(PeerError):
+        await chain.import_block(lie(block))
+    assert chain.height == 0
+    assert await chain.import_block(raw(block))
+
+
+@pytest.mark.asyncio
+async def test_a_certified_block_that_our_rules_refuse_stops_the_node() -> None:
+    source = Chain()
+    item = bytearray(source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY)))
+    item[-1] ^= 1
+    chain = open_chain(source.genesis)
+    with pytest.raises(InvariantViolation):
+        await chain.import_block(raw(source.raw_block([bytes(item)])))
+
+
+@pytest.mark.asyncio
+async def test_a_block_below_the_head_is_ignored() -> None:
+    source = Chain()
+    chain, _ = await imported(source)
+    assert not await chain.import_block(raw(source.blocks[0]))

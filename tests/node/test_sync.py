@@ -1,0 +1,227 @@
+"""Catching up from peers that serve, lie, dawdle or vanish: the chain is reached, the right peer is blamed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from ledger.calendar import MS_PER_DAY
+from ledger.codec import encode
+from ledger.errors import PeerError
+from ledger.transactions import AdvanceClock
+from ledger.votes import Certificate
+from node.chain import Chain as NodeChain
+from node.sync import ANSWER_TIMEOUT_S, Sync
+from node.wire import Blocks, GetBlocks, Head, RawBlock, decode_head, decode_question, encode_wire
+from p2p.clock import SystemClock
+from p2p.limits import Channel
+from p2p.requests import PeerGone, RequestRefused, RequestTimeout
+from tests.ledger.chain import START_MS, Chain
+from tests.node.chains import open_chain, raw
+
+Serve = Callable[[GetBlocks], Awaitable[bytes]]
+
+
+class Links:
+    """Peers as functions from question to answer."""
+
+    def __init__(self) -> None:
+        self.peers: dict[bytes, Serve] = {}
+        self.asked: list[tuple[bytes, GetBlocks]] = []
+        self.penalized: list[tuple[bytes, str]] = []
+        self.sent: list[tuple[bytes, Channel, bytes]] = []
+
+    def connected(self) -> list[bytes]:
+        return sorted(self.peers)
+
+    def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool:
+        self.sent.append((peer, channel, payload))
+        return True
+
+    async def request(self, peer: bytes, payload: bytes, *, timeout_s: float) -> bytes:
+        question = decode_question(payload)
+        self.asked.append((peer, question))
+        assert timeout_s == ANSWER_TIMEOUT_S
+        return await self.peers[peer](question)
+
+    def penalize(self, peer: bytes, error: PeerError) -> None:
+        self.penalized.append((peer, error.code))
+
+
+class Follower:
+    """A node without a seat that follows the ``source``."""
+
+    def __init__(self, blocks: int, *, votes: bool = False) -> None:
+        self.source = Chain()
+        for day in range(1, blocks + 1):
+            self.source.block(("clock", AdvanceClock(START_MS + day * MS_PER_DAY)))
+        self.links = Links()
+        self.chain: NodeChain = open_chain(self.source.genesis)
+        self.refuted: list[bytes] = []
+        self.sync = Sync(
+            chain=self.chain,
+            links=self.links,
+            clock=SystemClock(),
+            is_validator=lambda peer: peer.startswith(b"validator"),
+            votes=lambda: votes,
+            refuted=self.refuted.append,
+        )
+
+    def peer(self, name: bytes, serve: Serve, *, claims: int | None = None) -> None:
+        """A peer that serves so, and tells its head."""
+        self.links.peers[name] = serve
+        height = len(self.source.blocks) if claims is None else claims
+        self.sync.received(name, encode_wire(Head(height, b"h" * 32, Certificate(height, 0, b"h" * 32, ()))))
+
+    async def honest(self, question: GetBlocks) -> bytes:
+        """At most three blocks an answer, so that several are needed."""
+        last = min(question.last, question.first + 2, len(self.source.blocks))
+        if question.first > last:
+            raise RequestRefused("NOT_FOUND")
+        return encode_wire(Blocks(tuple(raw(block) for block in self.source.blocks[question.first - 1 : last])))
+
+    async def run(self, until: Callable[[], bool]) -> None:
+        """Synchronise until the condition holds."""
+        task = asyncio.get_running_loop().create_task(self.sync.run())
+        try:
+            for _ in range(2_000):
+                if until() or task.done():
+                    break
+                await asyncio.sleep(0)
+            assert until(), task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def caught_up(self) -> None:
+        await self.run(lambda: self.chain.height == len(self.source.blocks))
+        assert self.chain.hash == self.source.view.header_hash
+        assert self.chain.view == self.source.view
+
+
+@pytest.mark.asyncio
+async def test_a_node_behind_reaches_the_head_in_several_answers() -> None:
+    follower = Follower(10)
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    assert [question.first for _, question in follower.links.asked] == [1, 4, 7, 10]
+    assert follower.links.penalized == []
+
+
+@pytest.mark.asyncio
+async def test_the_next_answer_is_asked_for_while_the_one_before_is_executed() -> None:
+    follower = Follower(6)
+    heights: list[int] = []
+
+    async def serve(question: GetBlocks) -> bytes:
+        heights.append(follower.chain.height)
+        return await follower.honest(question)
+
+    follower.peer(b"a", serve)
+    await follower.caught_up()
+    assert heights[1] < 3
+
+
+async def _forged(follower: Follower, question: GetBlocks) -> bytes:
+    block = raw(follower.source.blocks[question.first - 1])
+    seal = block.certificate[:-1] + bytes((block.certificate[-1] ^ 1,))
+    return encode_wire(Blocks((RawBlock(block.header, block.body, seal),)))
+
+
+async def _swapped_body(follower: Follower, question: GetBlocks) -> bytes:
+    block, other = follower.source.blocks[question.first - 1], follower.source.blocks[question.first]
+    return encode_wire(Blocks((RawBlock(encode(block.header), encode(other.body), encode(block.certificate)),)))
+
+
+async def _later_block(follower: Follower, question: GetBlocks) -> bytes:
+    return encode_wire(Blocks((raw(follower.source.blocks[question.first]),)))
+
+
+async def _noise(follower: Follower, question: GetBlocks) -> bytes:
+    return b"noise"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("lie", [_forged, _swapped_body, _later_block, _noise])
+async def test_a_lying_peer_is_penalized_and_left_for_another(
+    lie: Callable[[Follower, GetBlocks], Awaitable[bytes]],
+) -> None:
+    follower = Follower(8)
+    follower.peer(b"liar", lambda question: lie(follower, question))
+    await follower.run(lambda: bool(follower.links.penalized))
+    assert [peer for peer, _ in follower.links.penalized] == [b"liar"]
+    assert follower.refuted == [b"liar"]
+    assert follower.chain.height == 0
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+
+
+async def _vanished(question: GetBlocks) -> bytes:
+    raise PeerGone(b"x", "no link")
+
+
+async def _slow(question: GetBlocks) -> bytes:
+    raise RequestTimeout(b"x", "no answer")
+
+
+async def _empty_handed(question: GetBlocks) -> bytes:
+    raise RequestRefused("NOT_FOUND")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("serve", [_vanished, _slow, _empty_handed])
+async def test_a_peer_that_does_not_deliver_loses_its_claim_but_not_its_link(serve: Serve) -> None:
+    follower = Follower(8)
+    follower.peer(b"x", serve, claims=1_000)
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    await follower.run(lambda: follower.refuted == [b"x"] or follower.sync.best_claim == 8)
+    assert follower.links.penalized == []
+
+
+@pytest.mark.asyncio
+async def test_a_claim_nobody_can_keep_leaves_the_node_waiting_not_spinning() -> None:
+    follower = Follower(3)
+    follower.peer(b"x", _empty_handed, claims=50)
+    await follower.run(lambda: follower.refuted == [b"x"])
+    assert follower.sync.blocks_behind == 0
+    assert len(follower.links.asked) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_validator_leaves_the_block_it_is_deciding_to_consensus_until_it_is_told_it_is_behind() -> None:
+    follower = Follower(2, votes=True)
+    follower.peer(b"a", follower.honest)
+    task = asyncio.get_running_loop().create_task(follower.sync.run())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert follower.links.asked == []
+    task.cancel()
+    await asyncio.wait([task])
+    follower.sync.behind(b"a", 2)
+    await follower.caught_up()
+
+
+@pytest.mark.asyncio
+async def test_heads_go_to_those_who_do_not_follow_by_consensus() -> None:
+    follower = Follower(1)
+    follower.links.peers = {b"validator 1": _vanished, b"observer": follower.honest}
+    follower.chain.listen(follower.sync.committed)
+    await follower.chain.import_block(raw(follower.source.blocks[0]))
+    assert [peer for peer, _, _ in follower.links.sent] == [b"observer"]
+    assert decode_head(follower.links.sent[0][2]).height == 1
+    follower.sync.peer_up(b"validator 1")
+    assert follower.links.sent[1][0] == b"validator 1"
+
+
+@pytest.mark.asyncio
+async def test_blocks_are_served_as_they_are_stored_and_only_those_there_are() -> None:
+    follower = Follower(3)
+    for block in follower.source.blocks:
+        await follower.chain.import_block(raw(block))
+    served = await follower.sync.serve(b"p", encode_wire(GetBlocks(2, 9)))
+    assert served == encode_wire(Blocks(tuple(raw(block) for block in follower.source.blocks[1:])))
+    with pytest.raises(RequestRefused):
+        await follower.sync.serve(b"p", encode_wire(GetBlocks(4, 9)))
+    with pytest.raises(PeerError):
+        await follower.sync.serve(b"p", b"noise")
