@@ -3,6 +3,7 @@
 """
 
 from ledger.blocks import SignedVote
+from ledger.errors import OperatorError
 from ledger.votes import Prepare, Proposal
 
 from .context import LAST_SEEN_WAIT_MS, HeightContext
@@ -174,8 +175,11 @@ def _adoption(core: Core, pending: LastSeen) -> AdoptRecord | None:
             if message.height < context.height or not _is_ours(core, pending.key, vote):
                 continue
             here = (record.epoch, record.height) == (context.epoch, message.height)
-            if not here or record.signed(type(message), message.round) is None:
+            known = record.signed(type(message), message.round) if here else None
+            if known is None:
                 votes.setdefault((message.height, type(message), message.round), vote)
+            elif known != message:
+                raise _second_copy(pending.key, vote)
         lock = answered.answer.lock
         if lock is not None and (best is None or lock.round > best.round) and _lock_is_valid(core, context, lock):
             best = lock
@@ -185,6 +189,19 @@ def _adoption(core: Core, pending: LastSeen) -> AdoptRecord | None:
     ordered = tuple(sorted(votes.values(), key=lambda vote: (vote.message.height, vote.message.round)))
     locked = LockRecord(context.epoch, raised, len(context.validators)) if raised is not None else None
     return AdoptRecord(context.epoch, ordered, locked)
+
+
+def _second_copy(key: bytes, vote: SignedVote) -> OperatorError:
+    """Our record says one thing, a signature of our key another: somebody else signs with it, for a replay is no
+    answer.
+    """
+    return OperatorError(
+        "KEY_IN_USE",
+        f"another process signs with the validator key {key.hex()}",
+        f"it signed {vote.message}, which this record contradicts",
+        "find and stop the second copy, or rotate the key, before this validator is started again",
+        exit_code=6,
+    )
 
 
 def _is_ours(core: Core, key: bytes, vote: SignedVote) -> bool:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ledger.errors import InvariantViolation
-from ledger.votes import Proposal
 
 from .candidates import Candidate, Candidates
 from .context import HeightContext
@@ -159,9 +158,3 @@ class Core:
         """Every Prepare held for ``hash`` in ``round``, ascending by index."""
         votes = self.open.tally.prepares.of(round, hash)
         return tuple(votes[index] for index in sorted(votes))
-
-
-def own_proposal(record: LogState, round: int) -> Proposal | None:
-    """Our own granted Proposal of ``round``."""
-    message = record.signed(Proposal, round)
-    return message if isinstance(message, Proposal) else None

@@ -3,12 +3,14 @@
 from typing import Any
 
 import msgspec
+import pytest
 
 from consensus import effects as fx
 from consensus import events as ev
 from consensus import messages as wire
 from consensus.messages import Lock
-from consensus.records import AdoptRecord
+from consensus.records import AdoptRecord, VoteRecord
+from ledger.errors import OperatorError
 from ledger.votes import Commit, Prepare
 from tests.consensus.harness import make_context
 from tests.consensus.solo import NONCE, Solo, follower, leader, of, said
@@ -195,6 +197,17 @@ def test_foreign_and_decided_messages_are_not_adopted() -> None:
         solo.receive(index, solo.answer(votes=(foreign, forged)))
     assert solo.core.signing
     assert not of(fx.Persist, solo.all)
+
+
+def test_an_answer_that_contradicts_our_record_betrays_a_second_copy_of_our_key() -> None:
+    solo = starting(records=[VoteRecord(0, Prepare(1, 0, X))])
+    same = solo.vote(solo.prepare(ME, X))
+    other = solo.vote(solo.prepare(ME, bytes(32)))
+    solo.receive(OTHERS[0], solo.answer(votes=(same,)))
+    solo.receive(OTHERS[1], solo.answer(votes=(other,)))
+    with pytest.raises(OperatorError) as error:
+        solo.receive(OTHERS[2], solo.answer())
+    assert error.value.code == "KEY_IN_USE"
 
 
 def test_own_messages_of_a_later_height_keep_us_silent_until_that_height() -> None:
