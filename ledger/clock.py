@@ -13,6 +13,7 @@ from .rows import Clock
 from .state import State, StateReader
 from .transactions import AdvanceClock
 
+LEDGER_MS_MAX: Final = 2**53
 CLOCK_ROW: Final = 1
 """The row of ``meta`` that holds the clock."""
 
@@ -23,8 +24,10 @@ def clock(reader: StateReader) -> Clock:
 
 
 def advance(state: State, body: AdvanceClock) -> tuple[int, ...]:
-    """Move the clock. Who may is decided in ``execute``. Raises CLOCK_BACKWARDS."""
+    """Move the clock. Who may is decided in ``sender``. Raises CLOCK_BACKWARDS or BAD_FIELD."""
     row = clock(state)
+    if body.to_ms > LEDGER_MS_MAX:
+        raise TransactionRejected("BAD_FIELD", f"{body.to_ms} is beyond the calendar")
     if body.to_ms <= state.block.time_ms + row.offset_ms:
         raise TransactionRejected("CLOCK_BACKWARDS", f"asked for {body.to_ms}")
     state.put(CLOCK_ROW, replace(row, offset_ms=body.to_ms - state.block.time_ms))

@@ -16,6 +16,7 @@ from typing import Final
 
 from .blocks import DueKey
 from .calendar import MS_PER_HOUR
+from .errors import InvariantViolation
 from .limits import BLOCK_DEADLINES_MAX
 from .state import Index, State, StateReader, u64
 
@@ -59,15 +60,15 @@ def cancel(state: State, kind: DeadlineKind, due_ms: int, subject: int) -> None:
     state.index_delete(Index.DEADLINE, deadline_key(due_ms, kind, subject))
 
 
-def upcoming(reader: StateReader) -> Iterator[DueKey]:
-    """All deadlines, the earliest first."""
-    for key, _ in reader.index_scan(Index.DEADLINE):
+def upcoming(reader: StateReader, start: bytes = b"") -> Iterator[DueKey]:
+    """All deadlines whose index key is at or above ``start``, the earliest first."""
+    for key, _ in reader.index_scan(Index.DEADLINE, start=start):
         yield DueKey(int.from_bytes(key[:8], "big"), key[8], int.from_bytes(key[9:], "big"))
 
 
-def due(reader: StateReader, ledger_time_ms: int) -> Iterator[DueKey]:
+def due(reader: StateReader, ledger_time_ms: int, start: bytes = b"") -> Iterator[DueKey]:
     """The deadlines due at a ledger time, in the order in which they run."""
-    for key in upcoming(reader):
+    for key in upcoming(reader, start):
         if key.due_ms > ledger_time_ms:
             return
         yield key
@@ -84,13 +85,21 @@ def backlog_ms(reader: StateReader) -> int | None:
 
 
 def run(state: State, handlers: dict[DeadlineKind, Handler]) -> list[tuple[DueKey, tuple[int, ...]]]:
-    """Execute what is due at this block's ledger time; (key, detail) of each in order."""
+    """Execute what is due at this block's ledger time; (key, detail) of each in order.
+
+    A deadline makes only later ones (windows are a day or more; a close comes before the notice it makes due), so the
+    search goes on where it stopped.
+    """
     now = state.block.ledger_time_ms
     backlog = backlog_ms(state)
     left = BLOCK_DEADLINES_MAX if backlog is not None and backlog <= now else None
     done: list[tuple[DueKey, tuple[int, ...]]] = []
-    while (left is None or len(done) < left) and (key := next(due(state, now), None)) is not None:
+    start = b""
+    while (left is None or len(done) < left) and (key := next(due(state, now, start), None)) is not None:
         kind = DeadlineKind(key.kind)
+        start = deadline_key(key.due_ms, kind, key.id)
         cancel(state, kind, key.due_ms, key.id)
         done.append((key, handlers[kind](state, key.id, opened(key.due_ms, now))))
+    if left is None and next(due(state, now), None) is not None:
+        raise InvariantViolation("a deadline made an earlier one due")
     return done
