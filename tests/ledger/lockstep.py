@@ -14,9 +14,10 @@ from msgspec.structs import replace
 
 from ledger import bills, cohorts, collection, journal, members, plans, settlement
 from ledger.errors import TransactionRejected
+from ledger.indexes import differences
 from ledger.params import ClassBand, PlanParams, TierBand
 from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
-from ledger.state import BlockContext, State
+from ledger.state import BlockContext, Index, State
 from ledger.store import MemoryStore, Overlay
 from ledger.transactions import (
     Collect,
@@ -362,7 +363,10 @@ class Lockstep:
             assert sum(c for _, each in frozen for _, _, c in each.counts) == len(self.hand.sharing), where
 
     def compare_statements(self) -> None:
-        """The list of charges adds up to the bill, period by period."""
+        """The list of charges adds up to the bill, period by period; the indexes are what the rows make of them."""
+        self.state.base.root()
+        wrong = [found for found in differences(self.state.overlay) if found[0] is not Index.DEADLINE]
+        assert wrong == []
         for number, person in enumerate(self.hand.people):
             total, charges = bills.bill(self.state, number)
             found = {charge.period: charge.charge_fen for charge in charges if charge.charge_fen}
