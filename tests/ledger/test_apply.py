@@ -3,6 +3,7 @@
 from hashlib import sha256
 
 import pytest
+from msgspec.structs import replace
 
 from ledger import calendar, proposers
 from ledger import transactions as tx
@@ -20,7 +21,7 @@ from ledger.store import INDEXES, MemoryStore
 from ledger.transactions import TransactionBody, decode_transaction, transaction_id
 from ledger.validity import view_at_genesis
 from ledger.votes import faults
-from tests.ledger.chain import GENESIS_MS, START_DAY, START_MS, Chain, genesis_values
+from tests.ledger.chain import CHAIN_PARAMS, GENESIS_MS, START_DAY, START_MS, Chain, genesis_values
 
 BIRTH_MONTH = calendar.month_of(START_DAY) - 30 * 12
 
@@ -270,16 +271,39 @@ def test_more_rounds_than_validators_charge_each_once_and_leave_a_quorum_eligibl
 def test_charges_go_by_the_eligible_of_that_height_not_of_the_next() -> None:
     """Block h' charges by eligible(h' - 1), though block h' - 1 itself may have changed the rows."""
     chain = Chain()
+    absent = proposers.proposer(chain.view.proposers(), 0).seat
     chain.block(round_=1)
-    eligible_then, beacon_then, height = chain.view.eligible, chain.view.header.beacon, chain.view.height + 1
-    ordered = proposers.order(beacon_then, height, eligible_then)
-    chain.block(round_=2)  # charges one proposer of the block before: eligible changes
-    assert chain.view.eligible != eligible_then
-    block = chain.block()
-    for entry in ordered[:2]:
-        count, until = fails(chain)[entry.seat]
-        assert until > block.header.height
-        assert count >= 1 or entry.validator_key == block.header.creator
+    then = [entry.seat for entry in chain.view.proposers()]
+    assert absent in then, "the next block will charge him; until then he is eligible"
+    rounds = then.index(absent) + 1
+    chain.block(round_=rounds)
+    assert absent not in [entry.seat for entry in chain.view.eligible]
+    assert charged_at(chain) == {absent}
+    chain.block()
+    assert charged_at(chain) == set(then[:rounds])
+
+
+def test_a_skipped_seat_is_not_charged_again_for_rounds_it_did_not_lead() -> None:
+    chain = Chain(genesis_values(params=replace(CHAIN_PARAMS, skip_blocks=100)))
+    absent = proposers.proposer(chain.view.proposers(), 0).seat
+    chain.block(round_=1)
+    chain.block()
+    while chain.view.height < 40:
+        everybody = proposers.order(chain.view.header.beacon, chain.view.height + 1, chain.view.next_validators)
+        if everybody[0].seat == absent:
+            leader = proposers.proposer(chain.view.proposers(), 0).seat
+            assert leader == everybody[1].seat
+            chain.block(round_=1)
+            chain.block()
+            assert charged_at(chain) == {leader}
+            return
+        chain.block()
+    pytest.fail("no height at which the skipped seat would have led")
+
+
+def charged_at(chain: Chain) -> set[int]:
+    """Seats that the newest block charged."""
+    return {seat for seat, row in chain.state.rows(Validator) if row.changed_height == chain.view.height}
 
 
 def test_an_idle_chain_does_not_change_its_root_for_ever() -> None:

@@ -5,6 +5,7 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.proposer import proposer_order
 from ledger.proposers import charge, eligible, failed, order, proposer, skips, skips_before
 from ledger.rows import Validator
 from ledger.votes import ValidatorEntry, faults
@@ -75,3 +76,12 @@ def test_each_failed_proposer_is_charged_once_however_many_rounds_failed() -> No
     assert failed(ordered, 0) == ()
     assert failed(ordered, 2) == seats[:2]
     assert failed(ordered, 1_000_000) == seats
+
+
+def test_the_protocol_and_the_ledger_agree_on_the_order() -> None:
+    validators = entries(7)
+    for height in range(1, 20):
+        able = eligible(validators, {1: 10, 4: 15}, height)
+        seats = {entry.seat for entry in able}
+        theirs = proposer_order(b"b" * 64, height, validators, seats)
+        assert [validators[index] for index in theirs] == list(order(b"b" * 64, height, able))
