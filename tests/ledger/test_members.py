@@ -14,7 +14,7 @@ from ledger.errors import InvariantViolation, TransactionRejected
 from ledger.limits import BATCH_ITEMS_MAX
 from ledger.members import covered, enrol, enrol_batch, exit_batch, exit_member, find_identity, member_state
 from ledger.params import ACCIDENT, ILLNESS
-from ledger.rows import NO_END, NONE, Member, MemberKey, PlanVersion, Span
+from ledger.rows import NO_END, NONE, Member, MemberKey, Plan, PlanVersion, Span
 from ledger.state import State
 from ledger.transactions import Enrol, EnrolBatch, Exit, ExitBatch
 from tests.ledger.lockstep import PLATFORM, Lockstep, at, identity, new_state, with_params
@@ -147,7 +147,7 @@ def joins_at(ms: int, state: State) -> int:
 def test_who_joins_before_a_notice_shares_it_and_who_joins_with_it_does_not() -> None:
     state = opened()
     assert joins_at(notice_ms(FIRST) - 1, state) == FIRST
-    state.put(0, settlement.notice(state, 0, state.get(plans.Plan, 0)))
+    state.put(0, settlement.notice(state, 0, state.get(Plan, 0)))
     assert joins_at(notice_ms(FIRST), state) == FIRST + 1
     assert joins_at(notice_ms(FIRST + 1) - 1, state) == FIRST + 1
     assert joins_at(notice_ms(FIRST + 1), state) == FIRST + 2, "also while the notice is late"
@@ -160,7 +160,7 @@ def test_an_exit_before_the_notice_ends_with_it_and_one_after_it_pays() -> None:
     state = opened()
     enrol_batch(state, people(1, 2, 3))
     assert exit_member(state, Exit(0), PLATFORM) == (FIRST,)
-    state.put(0, settlement.notice(state, 0, state.get(plans.Plan, 0)))
+    state.put(0, settlement.notice(state, 0, state.get(Plan, 0)))
     assert exit_member(state, Exit(1), PLATFORM) == (FIRST + 1,)
     assert refusal(exit_member, state, Exit(1), PLATFORM) == "NOT_A_CURRENT_MEMBER"
     assert refusal(exit_member, state, Exit(3), PLATFORM) == "UNKNOWN_MEMBER"
