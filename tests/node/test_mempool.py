@@ -130,6 +130,14 @@ def test_the_pool_is_full_at_its_count_and_not_before() -> None:
     put(pool, 3)
 
 
+def test_the_pool_is_full_whoever_fills_it() -> None:
+    pool = Mempool(Limits(transactions_max=3), classify)
+    put(pool, 0, signer=STRANGER)
+    put(pool, 1)
+    put(pool, 2)
+    assert refused(lambda: put(pool, 3)) == "MEMPOOL_FULL"
+
+
 def test_the_pool_is_full_at_its_bytes_and_not_before() -> None:
     pool = Mempool(Limits(bytes_max=1_000), classify)
     put(pool, 1, size=999)
