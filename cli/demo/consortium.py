@@ -45,5 +45,5 @@ def plan(scale: Scale) -> GenesisPlan:
 def chain_params() -> ChainParams:
     """The production parameters with the waits of a network on one machine."""
     return replace(
-        parse_chain_params(_config("chain_main.toml")), certify_wait_ms=20, announce_bound_ms=20, draw_blocks=2
+        parse_chain_params(_config("chain_main.toml")), certify_wait_ms=60, announce_bound_ms=20, draw_blocks=2
     )

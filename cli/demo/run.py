@@ -4,7 +4,7 @@ One half-month ``p``, in ledger time (LEDGER §5; 28th -> 4th to 7th of the next
 
 | when | what falls due | what the organisations send |
 |---|---|---|
-| the 7th / 21st | close p − 1, notice p | bank: arrears paid by single contribution |
+| the 7th / 21st | close p − 1, notice p | bank: arrears paid by single contribution, the platform's fee |
 | + 3 days | approval of the noticed claims | |
 | the 14th / 28th | settlement p | bank: payment orders; platform: claims of p + 1, joins, exits, debits |
 | + 3 days | investigators are drawn for p + 1 | hospital: diagnoses; bank: confirmations; firms: reports, reviews |
@@ -85,7 +85,7 @@ class Demo:
 
     async def run(self) -> None:
         """From the first enrolment to the close of the last period. Raises ``DemoError``, ``ScriptError``."""
-        await self._join(self.steps[0].members)
+        await self._join(self.steps[0].members, day_of(await self.ledger.time_ms()))
         charged_fen = 0
         claims: list[OpenClaim] = []
         whole = [*prelude(self.steps[0], self.begin_period), *self.steps]
@@ -100,6 +100,7 @@ class Demo:
         await self._step_to(self._close_ms(whole[-1].period))
         await self.ledger.closed(whole[-1].period)
         self.people.closed(charged_fen)
+        await self._send(BANK, await self._fee(whole[-1].period + 1))
 
     # ---- notice, approval, settlement ------------------------------------------------------------------------------
 
@@ -116,17 +117,18 @@ class Demo:
         late = self.people.late_payers()
         self._late = len(late)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._late_payments(late))
+            group.create_task(self._late_payments(step.period, late))
             if claims:
                 group.create_task(self._step_to(notice_ms(step.period) + self.params.notice_days * MS_PER_DAY))
         await self._step_to(settle_ms(step.period))
 
-    async def _late_payments(self, late: list[tuple[int, int, int]]) -> None:
+    async def _late_payments(self, notice: int, late: list[tuple[int, int, int]]) -> None:
+        """What the bank settles after a close: arrears paid by hand, and the platform's fee."""
         bodies = [
             tx.Contribution(member, (period,), arrears, b"late-%d-%d" % (period, member))
             for member, period, arrears in late
         ]
-        await self._send(BANK, bodies)
+        await self._send(BANK, [*bodies, *await self._fee(notice)])
         for member, _, _ in late:
             self.people.paid_arrears(member)
 
@@ -204,14 +206,13 @@ class Demo:
             ]
             await self._send(BANK, confirmations)
         await self._send(BANK, [tx.ConfirmPayment(claim.claim, _reference(claim), paid=True) for claim in claims])
-        await self._pay_fee(period)
 
-    async def _pay_fee(self, period: int) -> None:
+    async def _fee(self, period: int) -> list[tx.PayFee]:
+        """The platform's fee, as far as the plan's cash covers it after everything else: last of all payments."""
         accounts = await self.ledger.accounts()
         owed_first = accounts["claims"] + accounts["refunds"] + accounts["advance"]
         amount = min(accounts["fee"], accounts["cash"] - owed_first)
-        if amount > 0:
-            await self._send(BANK, [tx.PayFee(PLAN, amount, b"fee-%d" % period)])
+        return [tx.PayFee(PLAN, amount, b"fee-%d" % period)] if amount > 0 else []
 
     # ---- members ---------------------------------------------------------------------------------------------------
 
@@ -224,17 +225,17 @@ class Demo:
             staying |= self.people.arrears.keys()
         missing = following.members - len(self.people.active)
         if missing > 0:
-            await self._join(missing)
+            await self._join(missing, day_of(settle_ms(settled.period)) + self.params.investigate_after_days)
         elif missing < 0:
             leavers = self.people.leavers(-missing, staying)
             await self._send(PLATFORM, [tx.ExitBatch(PLAN, tuple(batch)) for batch in _batches(leavers)])
             for member in leavers:
                 self.people.leave(member)
 
-    async def _join(self, count: int) -> None:
-        batches = _batches(self.people.applicants(count, day_of(await self.ledger.time_ms())))
+    async def _join(self, count: int, day: int) -> None:
+        """``count`` people join, on ``day`` at the latest: the clock may step meanwhile, cover begins no later."""
+        batches = _batches(self.people.applicants(count, day))
         details = await self._send(PLATFORM, [tx.EnrolBatch(PLAN, tuple(batch)) for batch in batches])
-        day = day_of(await self.ledger.time_ms())  # the clock may have stepped meanwhile; cover begins no earlier
         for batch, detail in sorted(zip(batches, details, strict=True), key=lambda pair: pair[1]):
             self.people.enrolled(detail[0], [birth_month for _, birth_month in batch], day)
 
