@@ -192,6 +192,9 @@ class Node:
         self.safety = SafetyRules(CHAIN_ID, [seed_of(self.index)], bytes(32), list(self.durable), network.scheme)
         self.core = Consensus(list(self.durable), network.scheme)
         self.open_height()
+        if self.index in network.byzantine:
+            core = self.core.state
+            core.cleared_key, core.last_seen = core.open.context.key(self.index), None
         for other in network.nodes:
             if other.alive and other is not self:
                 self.later(1, partial(self.step, ev.PeerUp(other.index)))
@@ -269,9 +272,12 @@ class Node:
             case fx.Behind(peer, head_height):
                 self.later(5, lambda: self.sync(network.nodes[peer[0]], head_height))
             case fx.ReportEvidence(evidence):
-                raise Broken(f"an honest validator is accused: {evidence}")
+                if evidence.first.index not in network.byzantine:
+                    raise Broken(f"an honest validator is accused: {evidence}")
+                network.accused.add(evidence.first.index)
             case fx.Blame(peer, code, detail):
-                raise Broken(f"{peer[0]} is blamed by {self.index}: {code}: {detail}")
+                if peer[0] not in network.byzantine:
+                    raise Broken(f"{peer[0]} is blamed by {self.index}: {code}: {detail}")
             case fx.Compact():
                 self.durable = [r for r in self.durable if isinstance(r, FirstRecord) or height_of(r) > effect.height]
 
@@ -314,7 +320,11 @@ class Node:
     def send(self, other: "Node", message: Message) -> None:
         network = self.network
         network.check_durable(self, message)
-        if (self.index, other.index) in network.cut or network.random.random() < network.faults.loss:
+        twin = network.twins.get(other.index)
+        if twin is not None and other is not twin:
+            self.send(twin, message)
+        lost = max(network.faults.loss, 0.4 if self.index in network.byzantine else 0.0)
+        if (self.index, other.index) in network.cut or network.random.random() < lost:
             return
         copies = 2 if network.random.random() < network.faults.duplication else 1
         for _ in range(copies):
@@ -342,9 +352,15 @@ class Node:
 
 
 class Network:
-    """``n`` honest nodes under faults, then healed."""
+    """``n`` nodes under faults, then healed; the last ``twins`` of them are Byzantine.
 
-    def __init__(self, seed: int, n: int, faults: Faults, heights_wanted: int, scheme: Scheme = FAST) -> None:
+    A Byzantine validator is a pair of nodes with one key and two records, that skip LastSeen; each of their messages
+    reaches only some. So they equivocate in everything, yet every single message looks honest.
+    """
+
+    def __init__(
+        self, seed: int, n: int, faults: Faults, heights_wanted: int, scheme: Scheme = FAST, *, twins: int = 0
+    ) -> None:
         self.random = Random(seed)
         self.scheme = scheme
         self.faults = faults
@@ -353,14 +369,21 @@ class Network:
         self.cut: set[tuple[int, int]] = set()
         self.pool: dict[bytes, bytes] = {}
         self.nodes = [Node(index, self) for index in range(n)]
+        self.byzantine = set(range(n - twins, n))
+        self.twins = {index: Node(index, self) for index in self.byzantine}
+        self.accused: set[int] = set()
         self.decided: dict[int, bytes] = {}
         self.signed: dict[tuple[int, int, int, str], object] = {}
         self.events = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
         self._transactions = 0
-        for node in self.nodes:
+        for node in (*self.nodes, *self.twins.values()):
             node.durable.append(FirstRecord(CHAIN_ID, scheme.public_key(seed_of(node.index)), False))
+
+    @property
+    def honest(self) -> list[Node]:
+        return [node for node in self.nodes if node.index not in self.byzantine]
 
     def at(self, time_ms: int, action: Callable[[], None]) -> None:
         self._count += 1
@@ -393,7 +416,7 @@ class Network:
     def heal(self) -> None:
         self.faults = Faults(codec=self.faults.codec)
         self.cut.clear()
-        for node in self.nodes:
+        for node in (*self.nodes, *self.twins.values()):
             if not node.alive:
                 node.start()
 
@@ -408,7 +431,7 @@ class Network:
     def check_signed(self, node: Node, request: fx.SignRequest) -> None:
         message = request.message
         slot = (node.index, message.height, message.round, type(message).__name__)
-        if self.signed.setdefault(slot, message) != message:
+        if node.index not in self.byzantine and self.signed.setdefault(slot, message) != message:
             raise Broken(f"{node.index} signed two messages in {slot}")
 
     def check_durable(self, node: Node, message: Message) -> None:

@@ -352,6 +352,36 @@ def test_who_is_one_behind_is_shown_the_decision_who_is_ahead_is_followed() -> N
     assert of(fx.Behind, effects) == [fx.Behind(bytes(32), 8)]
 
 
+def test_who_is_further_behind_is_told_how_far_we_are() -> None:
+    later = Solo(FOLLOWER, chain=[decided_by(Solo(FOLLOWER))])
+    status = wire.Status(0, 0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    (sent,) = of(fx.Send, later.receive(0, status))
+    assert isinstance(sent.message, wire.Status)
+    assert sent.message.height == 2
+    assert of(fx.Behind, Solo(FOLLOWER).receive(0, sent.message)) == []  # one above: early messages and the certificate
+
+
+@pytest.mark.parametrize("kind", ["proposal", "prepare", "commit", "round change", "prepared round change"])
+def test_a_vote_two_heights_above_ours_shows_that_its_sender_is_ahead_once_a_period(kind: str) -> None:
+    solo = Solo(FOLLOWER)
+    high = RoundChange(7, 1, -1, b"")
+    change = wire.SignedRoundChange(high, LEADER, solo.sign(LEADER, high))
+    proposed = Proposal(7, 0, b"\1" * 32)
+    message: wire.Message = {
+        "proposal": dataclasses.replace(solo.proposal(solo.block(LEADER)), message=proposed)
+        if dataclasses.is_dataclass(wire.SignedProposal)
+        else msgspec.structs.replace(solo.proposal(solo.block(LEADER)), message=proposed),
+        "prepare": solo.prepare(LEADER, b"\1" * 32, height=7),
+        "commit": solo.commit(LEADER, b"\1" * 32, height=7),
+        "round change": change,
+        "prepared round change": wire.PreparedRoundChange(change, ()),
+    }[kind]
+    assert of(fx.Behind, solo.receive(LEADER, message)) == [fx.Behind(bytes([LEADER]) * 32, 6)]
+    assert not of(fx.Behind, solo.receive(LEADER, message))
+    solo.step(ev.Timeout(ev.Timer(ev.TimerKind.RESEND, 1, 0)))
+    assert of(fx.Behind, solo.receive(LEADER, message))
+
+
 def decided_by(solo: Solo) -> Decided:
     from ledger.blocks import decode_header
 

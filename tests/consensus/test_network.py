@@ -4,10 +4,11 @@ from random import Random
 
 import pytest
 
+from consensus.quorum import faults
 from consensus.scheme import ED25519
 from tests.consensus.harness import Faults, Network, disturb
 
-HEIGHTS = 8
+HEIGHTS = 6
 
 
 def faults_of(random: Random, seed: int) -> Faults:
@@ -24,16 +25,16 @@ def faults_of(random: Random, seed: int) -> Faults:
     )
 
 
-def play(seed: int) -> Network:
+def play(seed: int, *, twins: bool = False) -> Network:
     random = Random(seed * 7919)
     n = random.choice((4, 4, 4, 5, 6, 7))
-    network = Network(seed, n, faults_of(random, seed), HEIGHTS)
-    for node in network.nodes:
+    network = Network(seed, n, faults_of(random, seed), HEIGHTS, twins=faults(n) if twins else 0)
+    for node in (*network.nodes, *network.twins.values()):
         network.at(random.randint(0, 50), node.start)
     disturb(network, 3_000)
     network.run_for(3_000)
     network.heal()
-    network.run(lambda: all(len(node.chain) >= HEIGHTS for node in network.nodes), network.now + 60_000)
+    network.run(lambda: all(len(node.chain) >= HEIGHTS for node in network.honest), network.now + 120_000)
     return network
 
 
@@ -41,6 +42,14 @@ def play(seed: int) -> Network:
 def test_one_block_a_height_no_double_signature_and_progress_after_the_heal(first: int) -> None:
     for seed in range(first, first + 20):
         play(seed)
+
+
+@pytest.mark.parametrize("first", range(0, 24, 8))
+def test_f_byzantine_twins_fork_nobody_and_stop_nobody(first: int) -> None:
+    accused = set()
+    for seed in range(first, first + 8):
+        accused |= play(seed, twins=True).accused
+    assert accused
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 10])
