@@ -200,12 +200,24 @@ def candidates(state: State, claim: Claim, reviewing: bool) -> list[int]:
 # ---- rows and indexes ------------------------------------------------------------------------------------------------
 
 
-def move(state: State, claim_id: int, claim: Claim, event: Event, opened_ms: int, **changes: Any) -> Claim:
-    """Take the transition of ``event``: a new state, entered at ``opened_ms``, and its deadline. Returns the row."""
+def move(
+    state: State,
+    claim_id: int,
+    claim: Claim,
+    event: Event,
+    opened_ms: int,
+    params: PlanParams | None = None,
+    **changes: Any,
+) -> Claim:
+    """Take the transition of ``event``: a new state, entered at ``opened_ms``, and its deadline. Returns the row.
+
+    ``params`` sets the window; by default the version of the diagnosis day, which judges the claim.
+    """
     entered = target(claim.state, event)
     due_ms = 0
     if entered in _WINDOWS:
-        due_ms = _due(entered, plans.version_at(state, claim.plan, claim.diagnosis_day)[1].params, opened_ms)
+        window = params or plans.version_at(state, claim.plan, claim.diagnosis_day)[1].params
+        due_ms = _due(entered, window, opened_ms)
     fresh: Claim = replace(claim, state=int(entered), opened_ms=opened_ms, due_ms=due_ms, **changes)
     write(state, claim_id, claim, fresh)
     return fresh

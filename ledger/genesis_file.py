@@ -31,12 +31,14 @@ CHAIN_BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "block_bytes_max": (65_536, BLOCK_BODY_BYTES_MAX),
 }
 
+# Windows are a day or more, so no deadline makes an earlier one due (``deadlines.run``); claims are approved before the
+# settlement, which comes 7 days after the notice (``plan_cycle``).
 PLAN_BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "fee_bps": (0, 10_000),
     "waiting_days": (0, 3_650),
     "joining_age_days_min": (0, 36_500),
     "joining_age_years_max": (0, 130),
-    "notice_days": (1, 7),
+    "notice_days": (1, 6),
     "pay_days": (1, 60),
     "case_cap_fen": (1, FEN_MAX),
     "year_cap_fen": (1, FEN_MAX),

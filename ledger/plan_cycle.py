@@ -74,7 +74,7 @@ def _notice_claims(state: State, plan_id: int, plan: Plan, opened_ms: int) -> li
         claim_id = int.from_bytes(key[4:], "big")
         claim = state.get(Claim, claim_id)
         if claim.amount_fen <= most_fen:
-            moved = claims.move(state, claim_id, claim, Event.NOTICE, opened_ms, period=plan.period)
+            moved = claims.move(state, claim_id, claim, Event.NOTICE, opened_ms, params, period=plan.period)
             noticed.append((claim_id, moved))
     return noticed
 

@@ -102,6 +102,7 @@ def test_any_printable_name_survives_writing(name: str) -> None:
         ("fee_bps = 800", "fee_bps = 10001", "plan[0].params.fee_bps"),
         ("fee_bps = 800", "", "plan[0].params.fee_bps"),
         ("notice_days = 3", "notice_days = 0", "plan[0].params.notice_days"),
+        ("notice_days = 3", "notice_days = 7", "plan[0].params.notice_days"),
         ("jury_quorum = 100", "jury_quorum = 502", "plan[0].params.jury_quorum"),
         (
             "{ tier = 1, age_from = 0, aid_fen = 30000 }",

@@ -4,14 +4,17 @@ from functools import cache
 from hashlib import sha256
 
 import pytest
+from msgspec.structs import replace
 
-from ledger import calendar, queries
+from ledger import calendar, plan_cycle, plans, queries
 from ledger import transactions as tx
 from ledger.claim_table import ClaimState
 from ledger.indexes import differences
 from ledger.params import ACCIDENT, ILLNESS
 from ledger.rows import Account, Claim, Draw, Member, Organisation, Plan, Settlement
 from ledger.standing import MemberState
+from ledger.state import BlockContext, State
+from ledger.store import Overlay
 from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain
 
 MEMBERS = 300
@@ -360,6 +363,18 @@ def test_a_claim_cleared_after_the_notice_waits_for_the_next_one() -> None:
     assert state_of(chain, claim) is ClaimState.CLEARED
     chain.step_to_day(2019, 3, 21)
     assert state_of(chain, claim) is ClaimState.NOTICED
+
+
+def test_a_notice_follows_the_version_of_its_own_day() -> None:
+    chain = enrolled()
+    claim = cleared(chain)
+    plan = chain.state.get(Plan, 0)
+    now = calendar.notice_ms(plan.period + 1)
+    state = State(Overlay(chain.store), BlockContext(bytes(32), 999, now, now, bytes(32), bytes(64)))
+    plans.add_version(state, 0, calendar.day_of(now), replace(PLAN_PARAMS, notice_days=5))
+    plan_cycle.close(state, 0, now)
+    plan_cycle.notice(state, 0, now)
+    assert state.get(Claim, claim).due_ms == now + 5 * calendar.MS_PER_DAY
 
 
 def test_unknown_claims_are_refused_by_every_step() -> None:
