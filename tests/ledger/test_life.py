@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from ledger import calendar, plan_cycle, plans, queries
 from ledger import transactions as tx
 from ledger.claim_table import ClaimState
+from ledger.genesis import GenesisPlan
 from ledger.indexes import differences
 from ledger.params import ACCIDENT, ILLNESS
 from ledger.rows import Account, Claim, Draw, Member, Organisation, Plan, Settlement
 from ledger.standing import MemberState
 from ledger.state import BlockContext, State
 from ledger.store import Overlay
-from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain
+from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain, genesis_values
 
 MEMBERS = 300
 CLAIMANT = 3
@@ -31,8 +32,9 @@ def enrolled() -> Chain:
 
 
 @cache
-def _enrolled() -> Chain:
-    chain = Chain()
+def _enrolled(case_cap_fen: int = PLAN_PARAMS.case_cap_fen) -> Chain:
+    params = replace(PLAN_PARAMS, case_cap_fen=case_cap_fen)
+    chain = Chain(genesis_values(plans=(GenesisPlan("main", params),)))
     people = tuple((sha256(f"person {number}".encode()).digest(), BIRTH_MONTH) for number in range(MEMBERS))
     assert chain.ok("platform", tx.EnrolBatch(0, people)) == (0, MEMBERS, 0)
     chain.step_to_day(2019, 3, 1)
@@ -363,6 +365,17 @@ def test_a_claim_cleared_after_the_notice_waits_for_the_next_one() -> None:
     assert state_of(chain, claim) is ClaimState.CLEARED
     chain.step_to_day(2019, 3, 21)
     assert state_of(chain, claim) is ClaimState.NOTICED
+
+
+def test_notices_are_held_until_a_case_keeps_within_the_cap() -> None:
+    chain = _enrolled(107).fork()  # 30,000 and the fee among 300: 108 fen each; among 303: 107
+    claim = cleared(chain)
+    chain.step_to_day(2019, 3, 20)
+    assert state_of(chain, claim) is ClaimState.CLEARED
+    chain.ok("platform", tx.EnrolBatch(0, tuple((bytes(31) + bytes((n,)), BIRTH_MONTH) for n in range(3))))
+    chain.step_to_day(2019, 3, 21)
+    assert state_of(chain, claim) is ClaimState.NOTICED
+    assert chain.state.get(Claim, claim).period == chain.state.get(Plan, 0).period
 
 
 def test_a_notice_follows_the_version_of_its_own_day() -> None:
