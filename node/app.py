@@ -45,7 +45,7 @@ from .files import Files
 from .health import Heartbeat
 from .keys import NodeKeys, load_node_keys
 from .logs import Log, NodeLog, summary
-from .mempool import Limits, Mempool
+from .mempool import Limits, Mempool, SignerClass
 from .metrics import Metrics
 from .pool import PeerPool
 from .roster import Roster, make_roster
@@ -64,6 +64,7 @@ LOG_RETRY_S: Final = 1.0
 SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that comes back from an fsync gets the interpreter within this (DESIGN §6: 5 ms is too long)."""
 GC_THRESHOLD: Final = 50_000
+SIGNERS_REMEMBERED_MAX: Final = 4_096
 READY_BLOCKS_BEHIND: Final = 16
 """A node further behind does not judge clients' transactions."""
 
@@ -106,6 +107,7 @@ class Node:
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
+        self._api: ApiServer | None = None
 
     def _own_log(self) -> Log:
         if self._node_log is None:
@@ -126,12 +128,15 @@ class Node:
         try:
             self._open()
             async with asyncio.TaskGroup() as tasks:
-                await self._start(tasks, ready)
-                owned = [tasks.create_task(work, name=name) for name, work in self._work().items()]
-                await self._stop.wait()
-                await self._stop_parts()
-                for task in owned:
-                    task.cancel()
+                owned: list[asyncio.Task[None]] = []
+                try:
+                    await self._start(tasks, ready)
+                    owned += [tasks.create_task(work, name=name) for name, work in self._work().items()]
+                    await self._stop.wait()
+                finally:
+                    await self._stop_parts()
+                    for task in owned:
+                        task.cancel()
         except BaseExceptionGroup as group:
             raise _first_error(group) from group
         finally:
@@ -161,7 +166,7 @@ class Node:
             member_transactions_max=pool.member_transactions_max,
             unknown_transactions_max=pool.unknown_transactions_max,
         )
-        self.mempool = Mempool(limits, lambda key: signer_class(self.chain.current.state, key))
+        self.mempool = Mempool(limits, self._signer_class)
         self.chain = Chain(
             self.store,
             genesis,
@@ -172,6 +177,7 @@ class Node:
             write=self._write,
             log_position=lambda: self.vote_log.durable if self.vote_log is not None else Position(0, 0),
         )
+        self._classes: dict[bytes, SignerClass] = {}
         self._roster_key: tuple[object, ...] = ()
         self.roster: Roster = self._refreshed_roster()
         self.network = self._make_network()
@@ -201,6 +207,9 @@ class Node:
             hand_off=self.peer_pool.entered,
         )
         self.peer_pool.connect(self.admission, self.gossip)
+        self.metrics.watch(
+            mempool=self.mempool, admission=self.admission, verifier=self.verifier, verified=self.verified
+        )
         self._seat = seat
         self._records = self._decoded
 
@@ -237,6 +246,7 @@ class Node:
             spawn=lambda work: self._spawn(tasks, work),
             behind=self.sync.behind,
             random_bytes=os.urandom,
+            log=self.log,
         )
         if self.vote_log is not None:
             self.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
@@ -303,8 +313,10 @@ class Node:
 
     async def _stop_parts(self) -> None:
         self.log.info("stopping", height=self.chain.height)
-        await self._api.stop()
+        self._stop.set()
         self.driver.stop()
+        if self._api is not None:
+            await self._api.stop()
         await self.network.stop()
 
     def _close(self) -> None:
@@ -376,6 +388,7 @@ class Node:
 
     def _committed(self, committed: Committed) -> None:
         """First of the listeners: everybody after it sees the present roster."""
+        self._classes.clear()
         roster = self._refreshed_roster()
         if roster is not self.roster:
             if roster.validators != self.roster.validators:
@@ -383,6 +396,15 @@ class Node:
             self.roster = roster
             self.network.refresh_allowed()
             self._tell_addresses()
+
+    def _signer_class(self, key: bytes) -> SignerClass:
+        """What the newest state knows about a key; remembered until the next block."""
+        kind = self._classes.get(key)
+        if kind is None:
+            kind = signer_class(self.chain.current.state, key)
+            if len(self._classes) < SIGNERS_REMEMBERED_MAX:
+                self._classes[key] = kind
+        return kind
 
     def _refreshed_roster(self) -> Roster:
         validators = self.chain.view.next_validators
