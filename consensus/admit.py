@@ -2,9 +2,26 @@
 
 from ledger.blocks import Evidence
 
-from .effects import Blame, ReportEvidence
+from .early import EarlyMessage, vote_height
+from .effects import Behind, Blame, ReportEvidence
 from .messages import Signed
 from .state import Core
+
+
+def is_later(core: Core, peer: bytes, index: int | None, message: EarlyMessage) -> bool:
+    """Whether ``message`` is of a later height: of the next one it is kept, beyond that its sender is ahead of us.
+
+    Whoever votes at h has committed h − 1. Without this a validator that lags by two would hear of it only when the
+    others fall silent, for under load their Status timers never run off. Said once a peer and period.
+    """
+    ours, theirs = core.open.context.height, vote_height(message)
+    if theirs > ours and index is not None:
+        if theirs == ours + 1:
+            core.early.keep(peer, index, message)
+        elif ("behind", peer) not in core.open.asked:
+            core.open.asked.add(("behind", peer))
+            core.emit(Behind(peer, theirs - 1))
+    return theirs > ours
 
 
 def admit(core: Core, peer: bytes, signed: Signed) -> bool:

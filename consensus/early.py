@@ -1,7 +1,8 @@
 """Messages for the next height that come before ours has ended (CONSENSUS §2): bounded per peer.
 
 Of each validator's link only the highest round of each kind is kept, and only for open height + 1; everything else
-for later heights is dropped and comes again through Status. Nothing here is verified yet: V(next) is not known.
+for later heights is dropped: its sender is ahead, and we synchronise. Nothing here is verified yet, for V(next) is not
+known.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ EarlyMessage = Signed | SignedProposal | PreparedRoundChange
 def vote_round(message: EarlyMessage) -> int:
     """The round a message speaks of."""
     return message.change.message.round if isinstance(message, PreparedRoundChange) else message.message.round
+
+
+def vote_height(message: EarlyMessage) -> int:
+    """The height a message speaks of."""
+    return message.change.message.height if isinstance(message, PreparedRoundChange) else message.message.height
 
 
 class EarlyMessages:

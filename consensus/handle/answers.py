@@ -18,12 +18,14 @@ from ..messages import (
     SignedCommit,
     Status,
 )
-from ..repair import answer, parent_certificate, send_what_lacks
+from ..repair import answer, parent_certificate, send_what_lacks, status_of
 from ..state import Core
 
 
 def on_status(core: Core, peer: bytes, index: int | None, status: Status) -> None:
-    """Send what the sender lacks of ours; if it is ahead, synchronise; if it is one behind, show the decision."""
+    """Send what the sender lacks of ours; if it is ahead, synchronise; if it is behind, show it the decision or how far
+    we are.
+    """
     height = core.open
     context = height.context
     if status.epoch != context.epoch:
@@ -32,7 +34,9 @@ def on_status(core: Core, peer: bytes, index: int | None, status: Status) -> Non
         send_what_lacks(core, peer, status)
     elif status.height == context.height - 1:
         answer(core, peer, parent_certificate(core))
-    elif status.height > context.height and not (height.decided is not None and status.height == context.height + 1):
+    elif status.height < context.height:
+        answer(core, peer, status_of(core))
+    elif not (height.decided is not None and status.height == context.height + 1):
         core.emit(Behind(peer, status.height - 1))
 
 

@@ -2,7 +2,7 @@
 
 from ledger.blocks import header_hash
 
-from ..admit import admit, blame, report
+from ..admit import admit, blame, is_later, report
 from ..candidates import Candidate
 from ..evidence import evidence_of
 from ..justify import is_by_the_proposer, is_fresh, proposal_fault
@@ -14,9 +14,7 @@ def handle(core: Core, peer: bytes, index: int | None, proposal: SignedProposal)
     """Accept the one justified proposal of a round not past; a second, different one is evidence."""
     height = core.open
     message = proposal.message
-    if message.height != height.context.height:
-        if message.height == height.context.height + 1 and index is not None:
-            core.early.keep(peer, index, proposal)
+    if is_later(core, peer, index, proposal) or message.height != height.context.height:
         return
     accepted = height.accepted.get(message.round)
     if accepted is not None and accepted.hash == message.hash:

@@ -1,6 +1,6 @@
 """Inputs: Prepare, Commit, RoundChange (CONSENSUS §2). QBFT ``UponPrepare``, ``UponCommit``, ``UponRoundChange``."""
 
-from ..admit import admit, blame
+from ..admit import admit, blame, is_later
 from ..justify import prepared_below
 from ..messages import PreparedRoundChange, Signed, SignedRoundChange
 from ..state import Core
@@ -8,9 +8,7 @@ from ..state import Core
 
 def handle(core: Core, peer: bytes, index: int | None, signed: Signed) -> None:
     """Count it; what follows is progress."""
-    height = signed.message.height
-    if height == core.open.context.height + 1 and index is not None:
-        core.early.keep(peer, index, signed)
+    if is_later(core, peer, index, signed):
         return
     if isinstance(signed, SignedRoundChange) and not prepared_below((signed,)):
         blame(core, peer, "round_change", "prepared in a round that is not below its target")
@@ -20,8 +18,7 @@ def handle(core: Core, peer: bytes, index: int | None, signed: Signed) -> None:
 
 def handle_prepared(core: Core, peer: bytes, index: int | None, message: PreparedRoundChange) -> None:
     """A round change with the q prepares of its value."""
-    if message.change.message.height == core.open.context.height + 1 and index is not None:
-        core.early.keep(peer, index, message)
+    if is_later(core, peer, index, message):
         return
     handle(core, peer, index, message.change)
     for prepare in message.prepares:

@@ -1,6 +1,7 @@
 """What one core says and does, event by event (CONSENSUS §1, §2, §4)."""
 
 import pytest
+from msgspec import structs
 
 from consensus import effects as fx
 from consensus import events as ev
@@ -9,7 +10,7 @@ from consensus.log import height_of
 from consensus.records import BodyRecord, LockRecord, ProposalRecord, VoteRecord
 from ledger.blocks import header_hash
 from ledger.errors import InvariantViolation
-from ledger.votes import Certificate, RoundChange, Seal
+from ledger.votes import Certificate, Proposal, RoundChange, Seal
 from tests.consensus.harness import Decided, make_context
 from tests.consensus.solo import Solo, follower, kinds, leader, of, said
 
@@ -358,19 +359,17 @@ def test_who_is_further_behind_is_told_how_far_we_are() -> None:
     (sent,) = of(fx.Send, later.receive(0, status))
     assert isinstance(sent.message, wire.Status)
     assert sent.message.height == 2
-    assert of(fx.Behind, Solo(FOLLOWER).receive(0, sent.message)) == []  # one above: early messages and the certificate
+    assert of(fx.Behind, Solo(FOLLOWER).receive(0, sent.message)) == [fx.Behind(bytes(32), 1)]
 
 
 @pytest.mark.parametrize("kind", ["proposal", "prepare", "commit", "round change", "prepared round change"])
 def test_a_vote_two_heights_above_ours_shows_that_its_sender_is_ahead_once_a_period(kind: str) -> None:
     solo = Solo(FOLLOWER)
+    proposal = structs.replace(solo.proposal(solo.block(LEADER)), message=Proposal(7, 0, b"\1" * 32))
     high = RoundChange(7, 1, -1, b"")
     change = wire.SignedRoundChange(high, LEADER, solo.sign(LEADER, high))
-    proposed = Proposal(7, 0, b"\1" * 32)
     message: wire.Message = {
-        "proposal": dataclasses.replace(solo.proposal(solo.block(LEADER)), message=proposed)
-        if dataclasses.is_dataclass(wire.SignedProposal)
-        else msgspec.structs.replace(solo.proposal(solo.block(LEADER)), message=proposed),
+        "proposal": proposal,
         "prepare": solo.prepare(LEADER, b"\1" * 32, height=7),
         "commit": solo.commit(LEADER, b"\1" * 32, height=7),
         "round change": change,
@@ -380,6 +379,25 @@ def test_a_vote_two_heights_above_ours_shows_that_its_sender_is_ahead_once_a_per
     assert not of(fx.Behind, solo.receive(LEADER, message))
     solo.step(ev.Timeout(ev.Timer(ev.TimerKind.RESEND, 1, 0)))
     assert of(fx.Behind, solo.receive(LEADER, message))
+
+
+def test_who_votes_two_heights_above_is_ahead_and_that_is_said_once_a_period() -> None:
+    solo = Solo(FOLLOWER)
+    peer = bytes([LEADER]) * 32
+    assert of(fx.Behind, solo.receive(LEADER, solo.prepare(LEADER, b"\1" * 32, height=3))) == [fx.Behind(peer, 2)]
+    assert not of(fx.Behind, solo.receive(LEADER, solo.commit(LEADER, b"\1" * 32, height=4)))
+    solo.step(ev.Timeout(ev.Timer(ev.TimerKind.RESEND, 1, 0)))
+    assert of(fx.Behind, solo.receive(LEADER, solo.commit(LEADER, b"\1" * 32, height=4))) == [fx.Behind(peer, 3)]
+    stranger = ev.Received(b"stranger", None, solo.prepare(LEADER, b"\1" * 32, height=9))
+    assert not of(fx.Behind, solo.step(stranger))
+
+
+def test_who_is_far_behind_is_told_where_we_are() -> None:
+    later = Solo(FOLLOWER, chain=[decided_by(Solo(FOLLOWER))])
+    old = wire.Status(0, 0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    (sent,) = of(fx.Send, later.receive(0, old))
+    assert isinstance(sent.message, wire.Status)
+    assert sent.message.height == 2
 
 
 def decided_by(solo: Solo) -> Decided:
