@@ -61,6 +61,12 @@ BEHIND_MS_MAX: Final = 10_000
 BODY_FRAME_BYTES: Final = 1_024
 """Room kept in a body for its framing; the certificate is counted beside it."""
 CHECKED_MAX: Final = 64
+EXECUTION_S: Final = 0.25
+"""A proposer fills a block with what this machine executes in about so long: a block is executed by all before the
+next one, while T0 of that one runs."""
+FILL_BYTES_MIN: Final = 65_536
+SPEED_BODY_BYTES_MIN: Final = 4_096
+"""Smaller bodies say nothing about the cost of a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +150,10 @@ class Chain:
         self.current = StateView(store.snapshot(), view.height)
         self.certified = self._parent_state()
         self._seen_minute = 0
+        self._byte_s = 0.0
+        """Seconds a byte of body takes to execute, an average that forgets."""
+        self.fault: PeerError | None = None
+        """Why the last block that was refused was refused, for the log."""
 
     def _parent_state(self) -> StateView:
         """After a start: the state before the head, from the head's undo pages."""
@@ -225,7 +235,7 @@ class Chain:
         time_ms = max(self._clock_ms(), view.header.time_ms + 1)
         picked: list[tuple[bytes, bytes]] = []
         if not view.leaves_deadlines(time_ms):
-            room = view.params.block_bytes_max - BODY_FRAME_BYTES - len(encode(self.certificate))
+            room = self._room() - BODY_FRAME_BYTES - len(encode(self.certificate))
             picked = self.mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms)
         proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
         header = validity.assemble_header(
@@ -249,6 +259,17 @@ class Chain:
         self._remember(block)
         return block
 
+    def _room(self) -> int:
+        """Bytes of body to fill: what the chain allows, but no more than this machine executes quickly."""
+        allowed = self.view.params.block_bytes_max
+        quick = int(EXECUTION_S / self._byte_s) if self._byte_s else allowed
+        return min(allowed, max(quick, FILL_BYTES_MIN))
+
+    def _note_speed(self, body_bytes: int, execution_s: float) -> None:
+        if body_bytes >= SPEED_BODY_BYTES_MIN:
+            fresh = execution_s / body_bytes
+            self._byte_s = fresh if not self._byte_s else 0.7 * self._byte_s + 0.3 * fresh
+
     # ---- checking ----
 
     async def check(self, block: CompactBlock, transactions: Sequence[bytes]) -> Verdict:
@@ -259,7 +280,8 @@ class Chain:
             body = Body(tuple(transactions), block.evidence, block.parent_certificate, block.recovery)
             try:
                 checked = await self._check(view, block.header, body)
-            except PeerError:
+            except PeerError as fault:
+                self.fault = fault
                 return Verdict.INVALID
             if self.view is not view:
                 return Verdict.INVALID  # of a height decided meanwhile: nobody asks any more
@@ -402,6 +424,7 @@ class Chain:
         write_s = time.perf_counter()
         await self._write(batch)
         written_s = time.perf_counter()
+        self._note_speed(len(body_raw), executed_s - begun_s)
         self.view, self.certificate, self.synced_position = applied.view, certificate, position
         self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
         self._checked.clear()

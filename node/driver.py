@@ -48,6 +48,7 @@ from consensus.events import (
     Timeout,
     Timer,
     TimerKind,
+    Verdict,
 )
 from consensus.log import Position
 from consensus.messages import NONCE_BYTES, RECENT_BYTES_MAX, Message, decode_message, encode_message
@@ -60,6 +61,7 @@ from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
 
 from .chain import Chain, Committed
+from .logs import Log
 from .mempool import Mempool
 from .roster import Roster
 
@@ -122,6 +124,7 @@ class Driver:
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         behind: Callable[[bytes, int], None],
         random_bytes: Callable[[int], bytes],
+        log: Log,
     ) -> None:
         """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead."""
         self._core = core
@@ -135,6 +138,8 @@ class Driver:
         self._spawn = spawn
         self._behind = behind
         self._random_bytes = random_bytes
+        self._log = log
+        self._stopped = False
         self._context: HeightContext | None = None
         self._queue: deque[Event] = deque()
         self._feeding = False
@@ -241,7 +246,8 @@ class Driver:
             self._persist(effect)
 
     def stop(self) -> None:
-        """No timer of ours fires any more."""
+        """Nothing is signed, sent or asked for any more."""
+        self._stopped = True
         for timer in self._timers.values():
             timer.cancel()
         if self._due_timer is not None:
@@ -269,6 +275,8 @@ class Driver:
 
     def _watch_due(self) -> None:
         """Say what is due now, and look again when the next thing may be."""
+        if self._stopped:
+            return
         if self._due_timer is not None:
             self._due_timer.cancel()
         chain = self._chain
@@ -302,6 +310,8 @@ class Driver:
     # ---- events and effects ----
 
     def _feed(self, event: Event) -> None:
+        if self._stopped:
+            return
         self._queue.append(event)
         if self._feeding:
             return
@@ -387,6 +397,14 @@ class Driver:
     async def _check_block(self, effect: CheckBlock) -> None:
         if effect.height == self._chain.height + 1:
             verdict = await self._chain.check(effect.block, effect.transactions)
+            if verdict is not Verdict.VALID:
+                self._log.info(
+                    "proposal refused",
+                    height=effect.height,
+                    hash=effect.hash,
+                    verdict=verdict.value,
+                    why=str(self._chain.fault),
+                )
             self._feed(BlockChecked(effect.height, effect.hash, verdict))
 
     def _decide(self, effect: Decide) -> None:
@@ -394,11 +412,14 @@ class Driver:
 
     def _report(self, effect: ReportEvidence) -> None:
         self.evidence.append(effect.evidence)
+        signed = effect.evidence.first
+        self._log.warning("a validator contradicted itself", index=signed.index, height=signed.message.height)
 
     def _note_behind(self, effect: Behind) -> None:
         self._behind(effect.peer, effect.head_height)
 
     def _blame(self, effect: Blame) -> None:
+        self._log.info("peer blamed", peer=effect.peer, code=effect.code, detail=effect.detail)
         self._links.penalize(effect.peer, PeerError(effect.code, effect.detail))
 
     def _compact(self, effect: Compact) -> None:

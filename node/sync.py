@@ -7,8 +7,8 @@ Rules of this file
   fetches when consensus says that it is behind, or a head is further away.
 * Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``.
 * The next answer is fetched, and its signatures verified, while the one before is executed.
-* A peer that lies is penalized; one that is slow or gone, or does not have what it claimed, loses its claim, and
-  another one is asked. Consensus is told of every claim that was not kept.
+* A peer that lies, also about what it has, is penalized; one that is slow or gone loses its claim, and another one is
+  asked. Consensus is told of every claim that was not kept.
 """
 
 import asyncio
@@ -221,6 +221,10 @@ class Sync:
                 if len(blocks) > 1:
                     await self._chain.verify_ahead(blocks)
                 return _Answer(peer, blocks)
+            except RequestRefused as refusal:
+                self._give_up(peer)
+                if refusal.code == "NOT_FOUND":
+                    self._links.penalize(peer, PeerError("EMPTY_HEAD", f"claimed block {first}, does not have it"))
             except RequestFailed:
                 self._give_up(peer)
             except PeerError as error:

@@ -164,12 +164,16 @@ async def _slow(question: GetBlocks) -> bytes:
     raise RequestTimeout(b"x", "no answer")
 
 
+async def _busy(question: GetBlocks) -> bytes:
+    raise RequestRefused("BUSY")
+
+
 async def _empty_handed(question: GetBlocks) -> bytes:
     raise RequestRefused("NOT_FOUND")
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("serve", [_vanished, _slow, _empty_handed])
+@pytest.mark.parametrize("serve", [_vanished, _slow, _busy])
 async def test_a_peer_that_does_not_deliver_loses_its_claim_but_not_its_link(serve: Serve) -> None:
     follower = Follower(8)
     follower.peer(b"x", serve, claims=1_000)
@@ -186,6 +190,7 @@ async def test_a_claim_nobody_can_keep_leaves_the_node_waiting_not_spinning() ->
     await follower.run(lambda: follower.refuted == [b"x"])
     assert follower.sync.blocks_behind == 0
     assert len(follower.links.asked) == 1
+    assert follower.links.penalized == [(b"x", "EMPTY_HEAD")]
 
 
 @pytest.mark.asyncio
