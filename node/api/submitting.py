@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from ledger.blocks import decode_body
+from ledger.blocks import Receipt, decode_body
 from ledger.errors import CODES, OK, TransactionRejected
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.transactions import decode_transaction, transaction_id
@@ -107,23 +107,36 @@ async def read_transactions(request: web.Request) -> Raws:
 # ---- the state of a transaction --------------------------------------------------------------------------------------
 
 
-def committed(at: StateAt, tx_id: bytes) -> dict[str, Any] | None:
-    """Where the transaction was committed, and its receipt."""
-    place = at.blocks.place_of(tx_id)
-    if place is None or place.height > at.height:
-        return None
-    receipts = at.blocks.receipts(place.height) or ()
-    deadlines = sum(not isinstance(receipt.subject, bytes) for receipt in receipts)
-    receipt = receipts[deadlines + place.position]
-    return {
-        "id": tx_id.hex(),
-        "status": "committed",
-        "height": place.height,
-        "position": place.position,
-        "code": receipt.code,
-        "detail": list(receipt.detail),
-        "message": CODES[receipt.code],
-    }
+class Committed:
+    """Where transactions were committed, and their receipts. One for each answer: a block's receipts are read once."""
+
+    def __init__(self, at: StateAt) -> None:
+        self._at = at
+        self._receipts: dict[int, list[Receipt]] = {}
+
+    def find(self, tx_id: bytes) -> dict[str, Any] | None:
+        """The committed transaction, or ``None``."""
+        place = self._at.blocks.place_of(tx_id)
+        if place is None or place.height > self._at.height:
+            return None
+        receipt = self._receipts_of(place.height)[place.position]
+        return {
+            "id": tx_id.hex(),
+            "status": "committed",
+            "height": place.height,
+            "position": place.position,
+            "code": receipt.code,
+            "detail": list(receipt.detail),
+            "message": CODES[receipt.code],
+        }
+
+    def _receipts_of(self, height: int) -> list[Receipt]:
+        """Of a block's transactions, in body order: those of its deadlines come first and are left out."""
+        found = self._receipts.get(height)
+        if found is None:
+            receipts = self._at.blocks.receipts(height) or ()
+            found = self._receipts[height] = [item for item in receipts if isinstance(item.subject, bytes)]
+        return found
 
 
 class Submitting:
@@ -133,10 +146,10 @@ class Submitting:
         self._view = view
         self._waiters = waiters
 
-    def lookup(self, tx_id: bytes, valid_until_ms: int | None = None) -> dict[str, Any] | None:
+    def _lookup(self, committed: Committed, tx_id: bytes, valid_until_ms: int | None = None) -> dict[str, Any] | None:
         """What is known of a transaction; ``None``: nothing."""
         view = self._view
-        found = committed(view.current, tx_id)
+        found = committed.find(tx_id)
         if found is not None:
             return found
         entry = view.mempool.get(tx_id)
@@ -151,7 +164,7 @@ class Submitting:
     async def show(self, request: web.Request) -> web.StreamResponse:
         """State of a transaction: committed with its receipt, pending, expired (?valid_until_ms= helps), or 404."""
         tx_id = asked.digest(request.match_info["id"], "the transaction id")
-        found = self.lookup(tx_id, asked.maybe(request, "valid_until_ms"))
+        found = self._lookup(Committed(self._view.current), tx_id, asked.maybe(request, "valid_until_ms"))
         if found is None:
             raise not_found("this node knows no such transaction; it may be in a block that is still to come")
         raw = self._raw(tx_id, found)
@@ -196,12 +209,14 @@ class Submitting:
 
     async def _settled(self, outcomes: Sequence[Outcome], timeout_s: float) -> bool:
         """Wait for those that were admitted. Nothing else runs between the look at their states and the waiting."""
-        pending = {outcome.id for outcome in outcomes if outcome.code == OK}
-        pending = {tx_id for tx_id in pending if (self.lookup(tx_id) or {"status": "pending"})["status"] == "pending"}
-        return await self._waiters.wait(pending, timeout_s)
+        view = self._view
+        admitted = {outcome.id for outcome in outcomes if outcome.code == OK}
+        settled = {tx_id for tx_id in admitted if view.mempool.expired(tx_id) or view.current.blocks.place_of(tx_id)}
+        return await self._waiters.wait(admitted - settled, timeout_s)
 
     def _answer(self, outcomes: Sequence[Outcome], single: bool, status: int) -> web.Response:
-        items = [self._item(outcome) for outcome in outcomes]
+        committed = Committed(self._view.current)
+        items = [self._item(committed, outcome) for outcome in outcomes]
         refused = [outcome for outcome in outcomes if outcome.code not in (OK, "DUPLICATE")]
         if single and refused:
             return problem(refused[0].code, refused[0].detail, more={"id": refused[0].id.hex()})
@@ -213,9 +228,9 @@ class Submitting:
             return problem(retryable[0], "none of the list was admitted", more=body)
         return answer(body, status, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retryable else None)
 
-    def _item(self, outcome: Outcome) -> dict[str, Any]:
+    def _item(self, committed: Committed, outcome: Outcome) -> dict[str, Any]:
         if outcome.code in (OK, "DUPLICATE"):
-            found = self.lookup(outcome.id)
+            found = self._lookup(committed, outcome.id)
             if found is not None:
                 return found
             return {"id": outcome.id.hex(), "status": "pending"}
