@@ -368,13 +368,14 @@ def test_a_vote_two_heights_above_ours_shows_that_its_sender_is_ahead_once_a_per
     proposal = structs.replace(solo.proposal(solo.block(LEADER)), message=Proposal(7, 0, b"\1" * 32))
     high = RoundChange(7, 1, -1, b"")
     change = wire.SignedRoundChange(high, LEADER, solo.sign(LEADER, high))
-    message: wire.Message = {
+    messages: dict[str, wire.Message] = {
         "proposal": proposal,
         "prepare": solo.prepare(LEADER, b"\1" * 32, height=7),
         "commit": solo.commit(LEADER, b"\1" * 32, height=7),
         "round change": change,
         "prepared round change": wire.PreparedRoundChange(change, ()),
-    }[kind]
+    }
+    message = messages[kind]
     assert of(fx.Behind, solo.receive(LEADER, message)) == [fx.Behind(bytes([LEADER]) * 32, 6)]
     assert not of(fx.Behind, solo.receive(LEADER, message))
     solo.step(ev.Timeout(ev.Timer(ev.TimerKind.RESEND, 1, 0)))
