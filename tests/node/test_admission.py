@@ -7,14 +7,19 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ledger.limits import SINGLE_TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_MAX, VALIDITY_WINDOW_MS
+from ledger.rows import Organisation
 from ledger.signing import public_key
-from ledger.transactions import EnrolBatch, Exit, ExitBatch, sign_transaction, transaction_id
-from node.admission import Admission, Outcome, Source
+from ledger.state import BlockContext, State
+from ledger.store import Overlay
+from ledger.transactions import Enrol, EnrolBatch, Exit, ExitBatch, sign_transaction, transaction_id
+from node.admission import Admission, Outcome, Source, signer_class
 from node.mempool import Limits, Mempool, SignerClass
 from node.verified import TransactionVerifier, VerifiedIds
 from node.verifier import Verifier
+from tests.ledger.chain import Chain, key
 
 CHAIN = b"c" * 32
 SEED = b"\x07" * 32
@@ -271,6 +276,24 @@ def test_verified_ids_are_bounded_and_the_least_recently_used_goes() -> None:
     assert [ids.known(name) for name in (b"a", b"b", b"c")] == [True, False, True]
     ids.clear()
     assert len(ids) == 0
+
+
+def test_a_signers_class_is_what_the_state_says() -> None:
+    chain = Chain()
+    names = ("platform", "hospital", "clock", "alice", "nobody")
+    organisation, unknown = SignerClass.ORGANISATION, SignerClass.UNKNOWN
+    classes = [signer_class(chain.state, key(name)) for name in names]
+    assert classes == [organisation, organisation, organisation, unknown, unknown]
+    chain.ok("alice", Enrol(0, bytes(32), 1985 * 12, key("alice")))
+    assert [signer_class(chain.state, key(name)) for name in names[3:]] == [SignerClass.MEMBER, unknown]
+
+
+def test_a_suspended_organisation_has_a_strangers_quota() -> None:
+    chain = Chain()
+    state = State(Overlay(chain.store), BlockContext(CHAIN, 1, 1, 1, bytes(32), bytes(64)))
+    state.put(1, replace(state.get(Organisation, 1), state=1))
+    assert signer_class(state, key("bank")) is SignerClass.UNKNOWN
+    assert signer_class(state, key("platform")) is SignerClass.ORGANISATION
 
 
 @settings(max_examples=100, deadline=None)
