@@ -1,0 +1,104 @@
+"""A node's process: what it cannot start with has a code, what breaks ends it, stopping leaves nothing behind."""
+
+import asyncio
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from ledger.errors import InvariantViolation, OperatorError
+from node.app import Node, Started
+from node.config import load
+from node.votelog import LOG_FILE
+from tests.node.network import Network, running
+
+
+async def code_of_start(home: Path, **overrides: object) -> str:
+    node = Node(load(home, overrides, environ={}))
+    with pytest.raises(OperatorError) as error:
+        async with asyncio.timeout(10):
+            await node.run()
+    return error.value.code
+
+
+def taken_port() -> socket.socket:
+    holder = socket.socket()
+    holder.bind(("127.0.0.1", 0))
+    holder.listen()
+    return holder
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("key", "code"), [("p2p.listen", "CANNOT_LISTEN"), ("api.listen", "API_PORT_IN_USE")])
+async def test_a_used_port_is_told_and_the_home_is_free_again(tmp_path: Path, key: str, code: str) -> None:
+    network = Network(tmp_path, observers=0)
+    with taken_port() as holder:
+        address = "{}:{}".format(*holder.getsockname())
+        assert await code_of_start(network.members["bank"].home, **{key: address}) == code
+    async with running(network, "bank"):
+        assert network.nodes["bank"].chain.height == 0
+
+
+@pytest.mark.asyncio
+async def test_a_second_node_on_the_same_home_is_refused_and_the_first_lives_on(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    async with running(network, "bank") as up:
+        assert await code_of_start(network.members["bank"].home) == "LOCKED_DATABASE"
+        assert up.nodes["bank"].driver.height == 1
+
+
+@pytest.mark.asyncio
+async def test_a_validator_without_its_signing_log_does_not_start(tmp_path: Path) -> None:
+    home = Network(tmp_path, observers=0).members["bank"].home
+    (home / "data" / LOG_FILE).unlink()
+    assert await code_of_start(home) == "LOG_MISSING"
+
+
+@pytest.mark.asyncio
+async def test_a_database_of_another_chain_is_refused(tmp_path: Path) -> None:
+    one, other = Network(tmp_path / "one", observers=1), Network(tmp_path / "other", observers=1)
+    async with running(one, "observer-0"):
+        pass
+    home = one.members["observer-0"].home
+    (home / "genesis.toml").write_bytes(other.genesis.raw)
+    assert await code_of_start(home) == "FOREIGN_DATABASE"
+
+
+@pytest.mark.asyncio
+async def test_an_invariant_violation_in_a_callback_ends_the_node(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    node = Node(load(network.members["bank"].home, environ={}))
+
+    def broken() -> None:
+        raise InvariantViolation("for the test")
+
+    def ready(started: Started) -> None:
+        asyncio.get_running_loop().call_soon(broken)
+
+    with pytest.raises(InvariantViolation, match="for the test"):
+        async with asyncio.timeout(10):
+            await node.run(ready)
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_node_leaves_no_task_behind(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    async with running(network, "bank", "platform"):
+        pass
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.asyncio
+async def test_the_api_says_where_the_node_is(tmp_path: Path) -> None:
+    network = Network(tmp_path)
+    async with running(network) as up:
+        await up.until(lambda node: node.driver.signing or node.driver.own_index is None)
+        started = up.members["observer-0"].started
+        assert started is not None
+        url = "http://{}:{}".format(*started.api)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/v1/status") as answer:
+            status = await answer.json()
+        assert (status["role"], status["height"], status["behind"]) == ("observer", 0, 0)
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz?min_peers=4") as answer:
+            assert answer.status == 200
