@@ -226,11 +226,13 @@ def test_the_firm_that_investigated_does_not_review() -> None:
 
 def test_an_overdue_investigator_is_passed_over_for_another() -> None:
     chain = enrolled()
-    claim = investigating(chain)
-    first, second = firms(chain, claim)
+    claim, *others = [chain.ok("platform", filing(chain, member))[0] for member in range(10)]
+    days(chain, 4)
+    before = [firms(chain, number) for number in (claim, *others)]
+    first, second = before[0]
     days(chain, 31)
     row = chain.state.get(Claim, claim)
-    assert firms(chain, claim)[0] == second
+    assert [firms(chain, number) for number in (claim, *others)] == [(late, early) for early, late in before]
     assert chain.state.get(Organisation, row.passed_over[0]).name == first
     assert chain.refused(first, tx.Assess(claim, HASH)) == "NOT_THE_DRAWN_FIRM"
     days(chain, 31)
