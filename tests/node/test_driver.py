@@ -1,0 +1,429 @@
+"""The shell of the agreement: order of effects, when a block is due, whom messages go to; the core is scripted."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+import pytest
+
+from consensus.core import Consensus
+from consensus.effects import (
+    Behind,
+    Blame,
+    Broadcast,
+    BuildBlock,
+    Compact,
+    Effect,
+    FetchBody,
+    Persist,
+    Send,
+    SetTimer,
+    Sign,
+    SignRequest,
+)
+from consensus.events import (
+    BlockBuilt,
+    BlockDue,
+    BodyAvailable,
+    DueReason,
+    Event,
+    HeightStarted,
+    Persisted,
+    Received,
+    Signed,
+    Timeout,
+    Timer,
+    TimerKind,
+)
+from consensus.log import Position
+from consensus.messages import GetCertificate, SignedPrepare, encode_message
+from consensus.records import Record, VoteRecord
+from consensus.safety import SafetyRules
+from ledger import beacon
+from ledger.calendar import MS_PER_DAY
+from ledger.errors import InvariantViolation, MalformedBytes, PeerError
+from ledger.transactions import AdvanceClock, transaction_id
+from ledger.votes import Prepare
+from node.driver import PUSH_AGAIN_S, Driver, Seat
+from node.roster import make_roster
+from p2p.clock import TimerHandle
+from p2p.limits import Channel
+from tests.ledger.chain import START_MS, Chain, seed
+from tests.node.chains import Clock as Wall
+from tests.node.chains import open_chain, put, raw
+
+PREPARE = Prepare(1, 0, bytes(32))
+VOTE = VoteRecord(0, PREPARE)
+
+
+class Script:
+    """Stands in for the core: answers each kind of event with the effects the test wrote down."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.answers: dict[type[Event], list[Effect]] = {}
+        self.height = self.round = 0
+
+    def step(self, event: Event) -> list[Effect]:
+        self.events.append(event)
+        if isinstance(event, HeightStarted):
+            self.height = event.context.height
+        return self.answers.pop(type(event), [])
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if type(event) is kind]
+
+
+class Timers:
+    """A clock that runs only when told."""
+
+    def __init__(self, wall: Wall) -> None:
+        self.wall = wall
+        self.now_s = 0.0
+        self.running: dict[int, tuple[float, Callable[[], object]]] = {}
+        self._number = 0
+
+    def time_ms(self) -> int:
+        return self.wall.ms
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> TimerHandle:
+        self._number += 1
+        number = self._number
+        self.running[number] = (self.now_s + delay_s, callback)
+        timers = self
+
+        class Handle:
+            def cancel(self) -> None:
+                timers.running.pop(number, None)
+
+        return Handle()
+
+    def advance(self, seconds: float) -> None:
+        end_s = self.now_s + seconds
+        while due := sorted((at, number) for number, (at, _) in self.running.items() if at <= end_s):
+            at, number = due[0]
+            self.wall.ms += round((at - self.now_s) * 1_000)
+            self.now_s = at
+            self.running.pop(number)[1]()
+        self.wall.ms += round((end_s - self.now_s) * 1_000)
+        self.now_s = end_s
+
+
+class Log:
+    """The signing log: what was appended, compacted and batched."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+        self.sequence = 0
+
+    def append(self, records: Any) -> Position:
+        self.told.append(f"append {len(list(records))}")
+        self.sequence += 1
+        return Position(self.sequence, 0)
+
+    def batched(self, position: Position) -> None:
+        self.told.append(f"batched {position.sequence}")
+
+    def compact(self, epoch: int, height: int) -> None:
+        self.told.append(f"compact {height}")
+
+
+class Safety:
+    """SafetyRules that note what they are told, in order."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+
+    def begin(self, epoch: int, height: int, validator_keys: tuple[bytes, ...]) -> None:
+        self.told.append(f"begin {height}")
+
+    def recorded(self, records: tuple[Record, ...]) -> None:
+        self.told.append(f"recorded {len(records)}")
+
+    def sign(self, request: SignRequest) -> bytes:
+        self.told.append("sign")
+        return b"s" * 64
+
+    def beacon_proof(self, alpha: bytes) -> bytes:
+        return beacon.prove(seed("platform beacon"), alpha)
+
+
+class Links:
+    """What was sent, and who was penalized."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.told = told
+        self.sent: list[tuple[bytes, bytes]] = []
+        self.penalized: list[tuple[bytes, str]] = []
+
+    def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool:
+        assert channel is Channel.CONSENSUS
+        self.told.append("send")
+        self.sent.append((peer, payload))
+        return True
+
+    def penalize(self, peer: bytes, error: PeerError) -> None:
+        self.penalized.append((peer, error.code))
+
+
+class Gossip:
+    """Who holds what, and what was pushed again."""
+
+    def __init__(self) -> None:
+        self.pushed: list[bytes] = []
+        self.held: dict[bytes, frozenset[bytes]] = {}
+
+    def submit(self, transaction_id: bytes, raw: bytes) -> None:
+        self.pushed.append(transaction_id)
+
+    def holders(self, transaction_id: bytes) -> frozenset[bytes]:
+        return self.held.get(transaction_id, frozenset())
+
+
+class Silent:
+    """A log for people that nobody reads."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **particulars: None
+
+
+class Bench:
+    """A driver with everything around it scripted; its seat is the platform's."""
+
+    def __init__(self, *, observer: bool = False) -> None:
+        self.source = Chain()
+        self.wall = Wall(self.source.genesis.time_ms + 1_000)
+        self.chain = open_chain(self.source.genesis, clock=self.wall)
+        self.told: list[str] = []
+        self.core, self.clock, self.links = Script(), Timers(self.wall), Links(self.told)
+        self.gossip, self.spawned = Gossip(), list[Coroutine[Any, Any, None]]()
+        self.behind: list[tuple[bytes, int]] = []
+        validators = self.chain.view.next_validators
+        self.roster = make_roster(self.chain.current.state, validators)
+        seat = Seat((validators[0].validator_key,), cast(SafetyRules, Safety(self.told)), Log(self.told))
+        self.driver = Driver(
+            core=cast(Consensus, self.core),
+            seat=None if observer else seat,
+            chain=self.chain,
+            mempool=self.chain.mempool,
+            gossip=self.gossip,
+            links=self.links,
+            clock=self.clock,
+            roster=lambda: self.roster,
+            spawn=self.spawned.append,
+            behind=lambda peer, height: self.behind.append((peer, height)),
+            random_bytes=bytes,
+            log=cast(Any, Silent()),
+        )
+
+    def link(self, index: int) -> bytes:
+        return self.roster.links[index][0]
+
+    def answer(self, kind: type[Event], *effects: Effect) -> None:
+        self.core.answers[kind] = list(effects)
+
+    def due(self) -> list[DueReason]:
+        return [event.reason for event in self.core.of(BlockDue)]
+
+    def wait_for_block(self, *transactions: bytes) -> list[bytes]:
+        put(self.chain, self.source, *transactions)
+        self.driver.pending()
+        return [transaction_id(item) for item in transactions]
+
+    def transaction(self) -> bytes:
+        return self.source.transaction("clock", AdvanceClock(START_MS + 9 * MS_PER_DAY))
+
+
+def test_safety_rules_open_a_height_before_the_core_does() -> None:
+    bench = Bench()
+    bench.answer(HeightStarted, Compact(0, 0))
+    bench.driver.start()
+    assert bench.told == ["begin 1", "batched 0", "compact 0"]
+    (started,) = bench.core.of(HeightStarted)
+    assert (started.context.height, started.context.index) == (1, 0)
+
+
+def test_a_vote_is_persisted_then_signed_then_sent() -> None:
+    bench = Bench()
+    bench.driver.start()
+    bench.told.clear()
+    key = bench.chain.view.next_validators[0].validator_key
+    bench.answer(Timeout, SetTimer(Timer(TimerKind.RESEND, 1, 0), 10), Persist(7, (VOTE,)))
+    bench.answer(Persisted, Sign(8, SignRequest(0, PREPARE, key)))
+    bench.answer(Signed, Broadcast(SignedPrepare(PREPARE, 0, b"s" * 64)))
+    bench.driver._feed(Timeout(Timer(TimerKind.RESEND, 1, 0)))
+    assert bench.told == ["append 1"], "nothing more before the log says that it is durable"
+    bench.driver.durable(Position(1, 0))
+    assert bench.told == ["append 1", "recorded 1", "sign", "send", "send", "send"]
+    assert bench.core.of(Persisted) == [Persisted(7)]
+    assert sorted(peer for peer, _ in bench.links.sent) == sorted(bench.link(index) for index in (1, 2, 3))
+
+
+def test_positions_are_reported_in_order_and_several_at_once() -> None:
+    bench = Bench()
+    bench.driver.start()
+    bench.answer(Timeout, Persist(1, (VOTE,)), Persist(2, (VOTE, VOTE)), Persist(3, (VOTE,)))
+    bench.driver._feed(Timeout(Timer(TimerKind.ROUND, 1, 0)))
+    bench.driver.durable(Position(2, 0))
+    assert [event.token for event in bench.core.of(Persisted)] == [1, 2]
+    bench.driver.durable(Position(3, 0))
+    assert [event.token for event in bench.core.of(Persisted)] == [1, 2, 3]
+
+
+def test_while_the_disk_is_nearly_full_nothing_is_persisted_and_afterwards_all_in_order() -> None:
+    bench = Bench()
+    bench.driver.start()
+    bench.told.clear()
+    bench.driver.hold()
+    bench.answer(Timeout, Persist(1, (VOTE,)), Persist(2, (VOTE, VOTE)))
+    bench.driver._feed(Timeout(Timer(TimerKind.ROUND, 1, 0)))
+    assert bench.told == [] and not bench.driver.signing
+    bench.driver.release()
+    assert bench.told == ["append 1", "append 2"]
+
+
+def test_a_timer_of_a_kind_replaces_the_one_that_runs() -> None:
+    bench = Bench()
+    bench.driver.start()
+    early, late = Timer(TimerKind.ROUND, 1, 0), Timer(TimerKind.ROUND, 1, 1)
+    bench.answer(Timeout, SetTimer(early, 100), SetTimer(late, 300))
+    bench.driver._feed(Timeout(Timer(TimerKind.CERTIFY, 1, 0)))
+    bench.clock.advance(0.29)
+    assert bench.core.of(Timeout)[1:] == []
+    bench.clock.advance(0.02)
+    assert bench.core.of(Timeout)[1:] == [Timeout(late)]
+
+
+def test_a_built_block_carries_what_nobody_else_is_known_to_hold() -> None:
+    bench = Bench()
+    spread, fresh = bench.transaction(), bench.transaction()
+    bench.gossip.held[transaction_id(spread)] = frozenset({b"somebody"})
+    put(bench.chain, bench.source, spread, fresh)
+    bench.answer(HeightStarted, BuildBlock(1, 0))
+    bench.driver.start()
+    (built,) = bench.core.of(BlockBuilt)
+    assert built.transactions == (spread, fresh)
+    assert built.recent == (fresh,)
+
+
+def test_bodies_come_from_the_mempool_and_gaps_are_told() -> None:
+    bench = Bench()
+    here, missing = bench.transaction(), bench.transaction()
+    put(bench.chain, bench.source, here)
+    ids = (transaction_id(missing), transaction_id(here))
+    bench.answer(HeightStarted, FetchBody(1, bytes(32), ids))
+    bench.driver.start()
+    assert bench.core.of(BodyAvailable) == [BodyAvailable(1, bytes(32), (None, here))]
+
+
+def test_a_waiting_transaction_is_told_once_a_height() -> None:
+    bench = Bench()
+    bench.driver.start()
+    bench.wait_for_block(bench.transaction())
+    bench.wait_for_block(bench.transaction())
+    assert bench.due() == [DueReason.PENDING]
+
+
+def test_an_old_transaction_makes_a_block_due_once_a_quorum_announced_it() -> None:
+    bench = Bench()
+    bench.driver.start()
+    (tx_id,) = bench.wait_for_block(bench.transaction())
+    bound_s = bench.chain.view.params.announce_bound_ms / 1_000
+    bench.clock.advance(2 * bound_s)
+    assert DueReason.ANNOUNCED not in bench.due(), "age alone is not enough"
+    for index in range(3):
+        bench.chain.mempool.announce(index, [tx_id])
+    bench.clock.advance(bound_s)
+    assert bench.due().count(DueReason.ANNOUNCED) == 1
+
+
+def test_transactions_that_still_wait_are_pushed_to_all_again() -> None:
+    bench = Bench()
+    bench.driver.start()
+    ids = bench.wait_for_block(bench.transaction())
+    bench.clock.advance(PUSH_AGAIN_S - 1)
+    assert bench.gossip.pushed == []
+    bench.clock.advance(2 * PUSH_AGAIN_S)
+    assert bench.gossip.pushed[:1] == ids
+
+
+def test_the_heartbeat_makes_a_block_due_when_the_parent_is_old() -> None:
+    bench = Bench()
+    bench.driver.start()
+    beat_s = bench.chain.view.params.heartbeat_ms / 1_000
+    bench.clock.advance(beat_s - 2)
+    assert bench.due() == []
+    bench.clock.advance(2)
+    assert bench.due() == [DueReason.HEARTBEAT]
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_that_the_clock_was_stepped_over_makes_a_block_due_at_once() -> None:
+    bench = Bench()
+    bench.driver.start()
+    due_ms = bench.source.view.next_due_ms
+    assert due_ms is not None
+    await bench.chain.import_block(raw(bench.source.block(("clock", AdvanceClock(due_ms)))))
+    assert bench.due() == [DueReason.DEADLINE]
+    assert bench.core.of(BlockDue)[0].height == 2
+
+
+@pytest.mark.asyncio
+async def test_a_deadline_is_due_by_real_time_too() -> None:
+    bench = Bench()
+    bench.driver.start()
+    due_ms = bench.source.view.next_due_ms
+    assert due_ms is not None
+    block = bench.source.block(("clock", AdvanceClock(due_ms - 30_000)))
+    await bench.chain.import_block(raw(block))
+    bench.wall.ms = block.header.time_ms
+    assert bench.due() == []
+    bench.clock.advance(31)
+    assert DueReason.DEADLINE in bench.due()
+
+
+def test_messages_come_with_the_position_of_their_sender() -> None:
+    bench = Bench()
+    bench.driver.start()
+    message = GetCertificate(0)
+    bench.driver.received(bench.link(2), encode_message(message))
+    bench.driver.received(b"an observer", encode_message(message))
+    assert [(event.index, event.message) for event in bench.core.of(Received)] == [(2, message), (None, message)]
+
+
+def test_rubbish_is_the_senders_fault_and_never_reaches_the_core() -> None:
+    bench = Bench()
+    bench.driver.start()
+    with pytest.raises(MalformedBytes):
+        bench.driver.received(bench.link(1), b"rubbish")
+    assert bench.core.of(Received) == []
+
+
+def test_blame_and_being_behind_are_passed_on() -> None:
+    bench = Bench()
+    bench.answer(HeightStarted, Blame(b"p", "bodies", ""), Behind(b"q", 9), Send(b"r", GetCertificate(0)))
+    bench.driver.start()
+    assert bench.links.penalized == [(b"p", "bodies")]
+    assert bench.behind == [(b"q", 9)]
+    assert bench.links.sent == [(b"r", encode_message(GetCertificate(0)))]
+
+
+def test_an_observer_never_persists_nor_signs() -> None:
+    for effect in (Persist(1, (VOTE,)), Sign(1, SignRequest(0, PREPARE, b""))):
+        bench = Bench(observer=True)
+        bench.answer(HeightStarted, effect)
+        with pytest.raises(InvariantViolation):
+            bench.driver.start()
+
+
+def test_after_stop_nothing_is_said_any_more() -> None:
+    bench = Bench()
+    bench.driver.start()
+    bench.driver.stop()
+    assert bench.clock.running == {}
+    before = len(bench.core.events)
+    bench.driver.received(bench.link(1), encode_message(GetCertificate(0)))
+    bench.wait_for_block(bench.transaction())
+    assert len(bench.core.events) == before
