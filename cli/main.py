@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "claim": ("cli.claim:claim", "File a claim, or show one."),
     "plan": ("cli.plan:plan", "The plans of the chain and their parameters."),
     "testnet": ("cli.testnet:testnet", "Networks of real nodes on this machine."),
+    "simulate": ("cli.simulate:simulate", "Whole networks from seeds, in virtual time, under every fault."),
     "demo": ("cli.demo.command:demo", "Five processes settle Xiang Hu Bao's half-months."),
 }
 

@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from select import select
+from types import FrameType
 from typing import Final
 
 from ledger.errors import OperatorError
@@ -74,6 +76,20 @@ def start_node(home: Path, log: Path) -> ProcessId:
 def ended(home: Path, log: Path) -> OperatorError:
     """The error for a node that ended by itself: why stands at the end of its log."""
     return OperatorError("NODE_ENDED", f"the node in {home} has ended", last_lines(log), f"read {log}", exit_code=1)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within the block SIGTERM acts like Ctrl-C, so that whoever started nodes can end them."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def reap(pid: int) -> None:

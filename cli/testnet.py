@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +23,7 @@ from . import network as nets
 from .client import NodeClient, ask
 from .network import CLOCK_KEY, Founder, Network
 from .output import Exit, console, output_option, table
-from .processes import ended, last_lines
+from .processes import ended, ended_by_signals, last_lines
 from .sender import send
 
 READY_SECONDS: Final = 60.0
@@ -151,7 +152,7 @@ def testnet() -> None:
 @click.option("--begin", default=None, metavar="DATE", help="First day of a stepped clock; default: today.")
 @output_option
 def up(directory: Path, validators: int, observers: int, clock: str, begin: str | None) -> None:
-    """Found a network, start it, return when every node is ready."""
+    """Found a network, start it, return when every node is ready. One kept by `down --keep` is started again."""
     start_ms = None
     if clock == "stepped":
         start_ms = time.time_ns() // 1_000_000 if begin is None else parse_time(begin)
@@ -159,8 +160,20 @@ def up(directory: Path, validators: int, observers: int, clock: str, begin: str 
         raise click.UsageError("--begin needs --clock stepped")
     founders = consortium(validators, observers)
     found = nets.found(directory, founders, [default_plan()], default_params(), name="testnet", clock_start_ms=start_ms)
-    running = bring_up(found)
+    with ended_by_signals():
+        running = bring_up(network)
     console().result(_describe(running), _welcome(running))
+
+
+def _kept(directory: Path) -> Network | None:
+    """The network that lies in the directory and does not run."""
+    try:
+        network = nets.load(directory)
+    except OperatorError as error:
+        if error.code == "NO_NETWORK":
+            return None
+        raise
+    return None if any(node.running for node in network.nodes) else network
 
 
 @testnet.command()
@@ -184,6 +197,8 @@ def down(directory: Path, keep: bool) -> None:
         shutil.rmtree(network.directory / nets.KEYS, ignore_errors=True)
         for name in (nets.GENESIS_FILE, nets.NETWORK_FILE):
             (network.directory / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else's files are in it
+            network.directory.rmdir()
     removed = None if keep else str(network.directory)
     console().result({"ended": running, "removed": removed}, f"ended: {', '.join(running) or 'nothing ran'}")
 

@@ -2,13 +2,10 @@
 
 import asyncio
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from types import FrameType
 from typing import Any, Final
 
 import click
@@ -21,7 +18,8 @@ from node.keys import KeyKind, read_key
 
 from .. import network as nets
 from ..network import Network
-from ..output import Exit, console, output_option
+from ..output import Exit, console, output_option, rmb
+from ..processes import ended_by_signals
 from ..testnet import bring_up
 from . import report as reports
 from .client import HttpLedger
@@ -66,7 +64,7 @@ def demo(rows: int | None, members_scale: int, case_scale: int, seed: int, direc
     directory = directory.expanduser().absolute()
     network = _found(directory, scale)
     quiet = console().mode != "text"
-    with _stopped_by_signals():
+    with ended_by_signals():
         try:
             network = bring_up(network, [founder.name for founder in FOUNDERS if founder.validator])
             report, faults = _run(network, directory, steps, scale, seed, quiet)
@@ -83,20 +81,6 @@ def demo(rows: int | None, members_scale: int, case_scale: int, seed: int, direc
             "DEMO_DIFFERS", faults[0], "; ".join(faults[1:]), f"the logs are in {network.directory}", exit_code=1
         )
     return Exit.OK.value
-
-
-@contextmanager
-def _stopped_by_signals() -> Iterator[None]:
-    """SIGTERM ends the run like Ctrl-C, so that no node outlives it."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _found(directory: Path, scale: Scale) -> Network:
@@ -153,9 +137,7 @@ async def _replay(
                 operations.check_running()
                 if step.settle_date:
                     periods.append(reports.period_entry(step, settled))
-                    progress.done(
-                        step.settle_date, f"{settled.members:,} members, share {settled.share_fen / 100:.2f} RMB"
-                    )
+                    progress.done(step.settle_date, f"{settled.members:,} members, share {rmb(settled.share_fen)} RMB")
 
             run = Demo(
                 ledger=ledger,

@@ -1,0 +1,75 @@
+"""``huzhu simulate``: whole networks in virtual time, from seeds; what must hold is checked at every event."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from simulator.runner import Report, Result, run_seed, run_seeds
+
+from .output import Exit, console, listing, output_option
+
+LOG_LINES_MAX = 400
+
+
+class SeedRange(click.ParamType[Sequence[int]]):
+    """``A..B``, both included, or one seed."""
+
+    name = "A..B"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Sequence[int]:
+        match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", str(value))
+        if match is None:
+            self.fail(f"{value!r} is not A..B", param, ctx)
+        first = int(match[1])
+        last = int(match[2]) if match[2] is not None else first
+        if last < first:
+            self.fail(f"{value!r} ends before it begins", param, ctx)
+        return range(first, last + 1)
+
+
+@click.command()
+@click.option("--seeds", type=SeedRange(), default="0..99", show_default=True, help="Which seeds to run, inclusive.")
+@click.option("--nodes", type=click.IntRange(1, 128), help="Validators; 4 to 7, by the seed, unless given.")
+@click.option("--processes", type=click.IntRange(1, 256), help="Worker processes; one a core unless given.")
+@output_option
+def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None) -> int:
+    """Run seeds of the simulator. Exit code 6 when an invariant was violated."""
+    report = run_seeds(seeds, nodes, processes=processes)
+    data = {
+        "seeds": report.seeds,
+        "violations": [{"seed": result.seed, "violation": result.violation} for result in report.violations],
+        "marks_unreached": report.marks.unreached(),
+        "heights": report.heights,
+        "events": report.events,
+        "seconds": round(report.seconds, 3),
+    }
+    console().result(data, _text(report, nodes))
+    return Exit.INTEGRITY.value if report.violations else Exit.OK.value
+
+
+def _text(report: Report, nodes: int | None) -> str:
+    lines = [
+        listing(
+            {
+                "seeds": report.seeds,
+                "violations": len(report.violations),
+                "marks unreached": ", ".join(report.marks.unreached()) or "none",
+                "heights": report.heights,
+                "events": report.events,
+                "seconds": f"{report.seconds:.1f}",
+                "slowest recovery": f"{report.recovery_ms_max} ms",
+            }
+        )
+    ]
+    lines += [f"seed {result.seed}: {result.violation}" for result in report.violations]
+    if report.violations:
+        lines += _log_of(report.violations[0], nodes)
+    return "\n".join(lines)
+
+
+def _log_of(failed: Result, nodes: int | None) -> list[str]:
+    """The end of the failing seed's log, by running it again: columns time ms, node.life, what, checksum, details."""
+    log = run_seed(failed.seed, nodes, keep_log=True).log
+    return [f"the last events of seed {failed.seed}:", *log[-LOG_LINES_MAX:]]
