@@ -1,0 +1,574 @@
+"""One simulated node: the real core, SafetyRules and mempool, wired as ``node.driver`` wires them, in virtual time.
+
+Rules of this file:
+
+* The same calling order as the driver: SafetyRules is told of a height and of durable records before the core is.
+* A life ends with a crash. What survives is the log's synced bytes, the committed chain, and nothing else.
+* Before and after every effect the node may crash (``crash_hook``); after that nothing more of the step is performed.
+* The node is watched through ``Watcher``; it never looks at the checks.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from consensus import effects as fx
+from consensus import events as ev
+from consensus.context import HeightContext, Timing
+from consensus.core import Consensus
+from consensus.log import START, Decoded
+from consensus.messages import RECENT_BYTES_MAX, Message, decode_message, encode_message
+from consensus.records import FirstRecord, Record
+from consensus.safety import SafetyRules
+from consensus.scheme import Scheme
+from ledger.errors import OperatorError, TransactionRejected
+from ledger.transactions import decode_transaction, transaction_id
+from ledger.votes import Certificate, ValidatorEntry, quorum
+from node.mempool import Limits, Mempool, SignerClass
+
+from .disk import LogDisk
+from .network import Network
+from .replica import CHAIN_ID, START_MS, Replica, Sealed
+from .world import World
+
+BLOCK_BYTES: Final = 4_000
+BLOCK_TRANSACTIONS: Final = 8
+SYNC_BLOCKS_MAX: Final = 8
+SYNC_TIMEOUT_MS: Final = 800
+PUSH_AGAIN_MS: Final = 1_500
+
+
+class Watcher(Protocol):
+    """Who looks at everything a node does."""
+
+    def signed(self, node: "SimNode", request: fx.SignRequest) -> None: ...
+
+    def sending(self, node: "SimNode", message: Message) -> None: ...
+
+    def received(self, node: "SimNode", sender: int, message: Message) -> None: ...
+
+    def stepped(self, node: "SimNode", event: ev.Event) -> None: ...
+
+    def effect(self, node: "SimNode", effect: fx.Effect) -> None: ...
+
+    def committed(self, node: "SimNode", sealed: Sealed) -> None: ...
+
+    def opened(self, node: "SimNode", decoded: Decoded, written: Sequence[Record]) -> None: ...
+
+    def lost(self, node: "SimNode") -> None: ...
+
+
+class Peers(Protocol):
+    """The other nodes, and what they can be asked for."""
+
+    world: World
+    network: Network
+    timing: Timing
+    scheme: Scheme
+    nodes: list["SimNode"]
+
+    @property
+    def watcher(self) -> Watcher: ...
+
+    def fsync_ms(self) -> int: ...
+
+    def mempool_gap(self) -> bool: ...
+
+
+class SimNode:
+    """Node ``number``, which owns the seat of that number, if there is one."""
+
+    def __init__(
+        self,
+        number: int,
+        seat: int,
+        peers: Peers,
+        replica: Replica,
+        seeds: tuple[bytes, ...],
+        beacon_seed: bytes,
+    ) -> None:
+        self.number = number
+        """Place among the nodes; a link's node key is made of it."""
+        self.seat = seat
+        """Whose keys it has: its own number, but for a twin."""
+        self.peers = peers
+        self.world = peers.world
+        self.replica = replica
+        self.seeds = seeds
+        self.keys = tuple(peers.scheme.public_key(seed) for seed in seeds)
+        self.beacon_seed = beacon_seed
+        self.disk = LogDisk(FirstRecord(CHAIN_ID, self.keys[0], False))
+        self.known = START
+        """The log's position that the database's newest batch names."""
+        self.mempool = _new_mempool()
+        self.honest = True
+        self.alive = False
+        self.life = 0
+        self.skew_ms = 0
+        self.paused_until_ms = 0
+        self.core = Consensus(())
+        self.safety = SafetyRules(CHAIN_ID, seeds, beacon_seed, (), peers.scheme)
+        self.crash_hook: Callable[[SimNode, str], bool] = _never
+        """Asked before and after each effect; true: the node has just crashed."""
+        self.context: HeightContext | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._queue: deque[ev.Event] = deque()
+        self._feeding = False
+        self._timers: dict[ev.TimerKind, int] = {}
+        self._fsync_at_ms = 0
+        self._said: set[ev.DueReason] = set()
+        self._due_mark = 0
+        self._pushed_ms = 0
+        self._claims: dict[int, int] = {}
+        self._fetching = 0
+        self._fetches = 0
+
+    def __str__(self) -> str:
+        return f"n{self.number}.{self.life}"
+
+    @property
+    def peer(self) -> bytes:
+        """The node key of its links."""
+        return peer_key(self.number)
+
+    @property
+    def height(self) -> int:
+        """Of the newest committed block."""
+        return self.replica.view.height
+
+    @property
+    def clock_ms(self) -> int:
+        """The node's own idea of the time."""
+        return START_MS + self.world.now_ms + self.skew_ms
+
+    # ---- life ----
+
+    def start(self, *, first: FirstRecord | None = None) -> None:
+        """A new process: read the log, or begin one that says that the old one was lost."""
+        if self.alive:
+            return
+        self.life += 1
+        self.alive = True
+        self._reset()
+        self.mempool = _new_mempool()
+        written = tuple(self.disk.durable_records)
+        try:
+            if first is not None:
+                raise OperatorError("LOG_MISSING", "the simulated log", "it was lost")
+            decoded = self.disk.open(self.known)
+        except OperatorError as error:
+            self.world.trace(str(self), "record-lost", described=error)
+            self.disk.replace(FirstRecord(CHAIN_ID, self.keys[0], True))
+            self.peers.watcher.lost(self)
+            self.known = START
+            decoded = self.disk.open(START)
+        else:
+            self.peers.watcher.opened(self, decoded, written)
+        self.world.trace(str(self), "start", described=f"height {self.height}, {len(decoded.records)} records")
+        self.safety = self._new_safety(decoded.records)
+        self.core = Consensus(decoded.records, self.peers.scheme)
+        self._open_height()
+        for other in self.peers.nodes:
+            if other is not self and other.alive:
+                self._link_up(other)
+                other._link_up(self)
+
+    def crash(self) -> None:
+        """The power is cut."""
+        if self.alive:
+            fate = self.disk.crash(self.world.random)
+            self.world.trace(str(self), "crash", described=f"unsynced tail {fate}")
+            self.alive = False
+            self._queue.clear()
+
+    def pause(self, duration_ms: int) -> None:
+        """SIGSTOP: everything waits, then comes at once."""
+        self.paused_until_ms = max(self.paused_until_ms, self.world.now_ms + duration_ms)
+
+    def later(self, delay_ms: int, action: Callable[[], None]) -> None:
+        """Do ``action`` in this life, after ``delay_ms``; a paused node does it when it goes on."""
+        life, world = self.life, self.world
+
+        def run() -> None:
+            if not self.alive or self.life != life:
+                return
+            if world.now_ms < self.paused_until_ms:
+                world.at(self.paused_until_ms, run)
+            else:
+                action()
+
+        world.later(delay_ms, run)
+
+    def _new_safety(self, records: Sequence[Record]) -> SafetyRules:
+        return SafetyRules(CHAIN_ID, self.seeds, self.beacon_seed, records, self.peers.scheme)
+
+    def _link_up(self, other: "SimNode") -> None:
+        def up() -> None:
+            index = self._index_of(other)
+            if index is not None:
+                self.feed(ev.PeerUp(index))
+
+        if self.peers.network.connected(other.number, self.number):
+            self.later(self.world.random.randint(1, 10), up)
+
+    # ---- heights ----
+
+    def _open_height(self) -> None:
+        context = self.context = self.replica.context(self.keys, self.peers.timing)
+        self.safety.begin(context.epoch, context.height, tuple(entry.validator_key for entry in context.validators))
+        self._said.clear()
+        nonce = self.world.random.randbytes(32)
+        self.feed(ev.HeightStarted(context, nonce))
+        if len(self.mempool):
+            self._say(ev.DueReason.PENDING)
+        self._watch_due()
+
+    def _watch_due(self) -> None:
+        self._due_mark += 1
+        mark = self._due_mark
+        view = self.replica.view
+        now_ms = self.clock_ms
+        wait_ms = view.header.time_ms + view.params.heartbeat_ms - now_ms
+        if view.next_due_ms is not None:
+            wait_ms = min(wait_ms, view.next_due_ms - view.ledger_time(now_ms))
+        if wait_ms <= 0:
+            self._say(ev.DueReason.HEARTBEAT)
+            wait_ms = view.params.heartbeat_ms
+        if len(self.mempool):
+            self._watch_old(view.params.announce_bound_ms, len(view.next_validators))
+            wait_ms = min(wait_ms, view.params.announce_bound_ms)
+
+        def again() -> None:
+            if self._due_mark == mark:
+                self._watch_due()
+
+        self.later(max(1, wait_ms), again)
+
+    def _watch_old(self, bound_ms: int, n: int) -> None:
+        now_ms = self.world.now_ms
+        if self.mempool.oldest_due(bound_ms, quorum(n), now_ms) is not None:
+            self._say(ev.DueReason.ANNOUNCED)
+        if now_ms - self._pushed_ms >= PUSH_AGAIN_MS:
+            self._pushed_ms = now_ms
+            for tx_id in self.mempool.older_than(PUSH_AGAIN_MS, now_ms, 16):
+                raw = self.mempool.raw(tx_id)
+                if raw is not None:
+                    self._gossip(raw)
+
+    def _say(self, reason: ev.DueReason) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            self.feed(ev.BlockDue(self.height + 1, reason))
+
+    # ---- events and effects ----
+
+    def feed(self, event: ev.Event) -> None:
+        """Give the core an event; effects are performed in order, as the driver does."""
+        self._queue.append(event)
+        if self._feeding:
+            return
+        self._feeding = True
+        life = self.life
+        try:
+            while self._queue and self.alive and self.life == life:
+                event = self._queue.popleft()
+                effects = self.core.step(event)
+                self.peers.watcher.stepped(self, event)
+                for effect in effects:
+                    if not self._perform(effect, life):
+                        return
+        finally:
+            if self.life == life:
+                self._feeding = False
+
+    def _perform(self, effect: fx.Effect, life: int) -> bool:
+        if self.crash_hook(self, "before"):
+            return False
+        self.peers.watcher.effect(self, effect)
+        _PERFORM[type(effect)](self, effect)
+        if not self.alive or self.life != life:
+            return False
+        return not self.crash_hook(self, "after")
+
+    def _persist(self, effect: fx.Persist) -> None:
+        position = self.disk.append(effect.records)
+        now_ms = self.world.now_ms
+        self._fsync_at_ms = max(self._fsync_at_ms, now_ms) + self.peers.fsync_ms()
+
+        def synced() -> None:
+            self.disk.sync(position)
+            self.world.trace(str(self), "fsync", described=position.sequence)
+            self.safety.recorded(effect.records)
+            self.feed(ev.Persisted(effect.token))
+
+        self.later(self._fsync_at_ms - now_ms, synced)
+
+    def _sign(self, effect: fx.Sign) -> None:
+        signature = self.safety.sign(effect.request)
+        self.peers.watcher.signed(self, effect.request)
+        self._queue.append(ev.Signed(effect.token, signature))
+
+    def _send(self, effect: fx.Send) -> None:
+        to = effect.to
+        numbers = self._numbers_of(to) if isinstance(to, int) else [number_of(to)]
+        self._transmit(numbers, effect.message)
+
+    def _broadcast(self, effect: fx.Broadcast) -> None:
+        context = self.context
+        if context is not None:
+            others = [i for i in range(len(context.validators)) if i != context.index]
+            self._transmit([number for index in others for number in self._numbers_of(index)], effect.message)
+
+    def _transmit(self, numbers: Sequence[int], message: Message) -> None:
+        self.peers.watcher.sending(self, message)
+        raw = encode_message(message)
+        self.world.trace(str(self), f"send {type(message).__name__}", raw, message if self.world.keep_log else "")
+        decoded = decode_message(raw)
+        for number in numbers:
+            self.deliver(number, decoded)
+
+    def deliver(self, number: int, message: Message) -> None:
+        """Put one decoded message on the link to ``number``."""
+        receiver = self.peers.nodes[number]
+
+        def arrive() -> None:
+            receiver.later(0, lambda: receiver.take(self, message))
+
+        self.peers.network.carry(self.number, number, arrive)
+
+    def take(self, sender: "SimNode", message: Message) -> None:
+        """A consensus message off a link."""
+        self.world.trace(str(self), f"recv {type(message).__name__} {sender.number}")
+        self.peers.watcher.received(self, sender.number, message)
+        self.feed(ev.Received(sender.peer, self._index_of(sender), message))
+
+    def _set_timer(self, effect: fx.SetTimer) -> None:
+        timer = effect.timer
+        mark = self._timers[timer.kind] = self._timers.get(timer.kind, 0) + 1
+
+        def run_off() -> None:
+            if self._timers.get(timer.kind) == mark:
+                self.world.trace(str(self), f"timer {timer.kind.value} {timer.height}/{timer.round}")
+                self.feed(ev.Timeout(timer))
+
+        self.later(effect.delay_ms, run_off)
+
+    def _build(self, effect: fx.BuildBlock) -> None:
+        context = self.context
+        if effect.height != self.height + 1 or context is None or context.index is None:
+            return
+        picked = self.mempool.pick(BLOCK_BYTES, BLOCK_TRANSACTIONS, max(self.clock_ms, self._above_parent()))
+        block = self.replica.build(context.validators[context.index], self.safety.beacon_proof, picked, self.clock_ms)
+        transactions = tuple(raw for _, raw in picked)
+        recent = transactions if self.world.chance(0.5) and sum(map(len, transactions)) <= RECENT_BYTES_MAX else ()
+        self._queue.append(ev.BlockBuilt(effect.height, effect.round, block, transactions, recent))
+
+    def _above_parent(self) -> int:
+        return self.replica.view.header.time_ms + 1
+
+    def _fetch(self, effect: fx.FetchBody) -> None:
+        found = tuple(None if self.peers.mempool_gap() else self.mempool.raw(tx_id) for tx_id in effect.ids)
+        self._queue.append(ev.BodyAvailable(effect.height, effect.hash, found))
+
+    def _check(self, effect: fx.CheckBlock) -> None:
+        def checked() -> None:
+            if effect.height == self.height + 1:
+                verdict = self.replica.check(effect.block, effect.transactions, self.clock_ms)
+                self.world.trace(str(self), f"check {verdict.value}", effect.hash)
+                self.feed(ev.BlockChecked(effect.height, effect.hash, verdict))
+
+        self.later(self.world.random.randint(0, 3), checked)
+
+    def _decide(self, effect: fx.Decide) -> None:
+        def batch() -> None:
+            if effect.height == self.height + 1:
+                self.commit(effect.block, effect.transactions, effect.certificate)
+
+        self.world.trace(str(self), f"decide {effect.height} round {effect.certificate.round}", effect.hash)
+        self.later(self.world.random.randint(1, 10), batch)
+
+    def commit(self, block: Any, transactions: tuple[bytes, ...], certificate: Certificate) -> None:
+        """The block's one synced batch."""
+        sealed = self.replica.commit(block, transactions, certificate, self.disk.durable)
+        self.known = self.disk.batched = sealed.log
+        self.world.trace(str(self), f"commit {sealed.height}", sealed.hash)
+        self.peers.watcher.committed(self, sealed)
+        self.mempool.remove_committed([transaction_id(raw) for raw in transactions], sealed.header.time_ms)
+        self._open_height()
+        for other in self.peers.nodes:
+            if other is not self and self._index_of(other) is None:
+                self._claim_to(other)
+
+    def _behind(self, effect: fx.Behind) -> None:
+        self.claim(number_of(effect.peer), effect.head_height)
+
+    def _compact(self, effect: fx.Compact) -> None:
+        self.disk.compact(effect.epoch, effect.height)
+
+    def _watched_only(self, effect: fx.Effect) -> None:
+        """Evidence and blame: the watcher judges them."""
+
+    # ---- who is who ----
+
+    def _index_of(self, other: "SimNode") -> int | None:
+        validators = self.replica.view.next_validators
+        return next((index for index, entry in enumerate(validators) if entry.seat == other.seat), None)
+
+    def _numbers_of(self, index: int) -> list[int]:
+        seat = self.replica.view.next_validators[index].seat
+        return [other.number for other in self.peers.nodes if other.seat == seat and other is not self]
+
+    def entry(self) -> ValidatorEntry | None:
+        """Our entry of V(open height)."""
+        context = self.context
+        return None if context is None or context.index is None else context.validators[context.index]
+
+    # ---- transactions ----
+
+    def submit(self, raw: bytes) -> None:
+        """A client sends a transaction."""
+        if self._admit(raw):
+            self._gossip(raw)
+
+    def _gossip(self, raw: bytes) -> None:
+        for other in self.peers.nodes:
+            if other is not self:
+                self._send_other(other, lambda node: node.take_transaction(self, raw))
+
+    def take_transaction(self, sender: "SimNode", raw: bytes) -> None:
+        """A pushed transaction off a link."""
+        fresh = self._admit(raw)
+        tx_id = transaction_id(raw)
+        self.announced(sender, tx_id)
+        if fresh:
+            for other in self.peers.nodes:
+                if other is not self:
+                    self._send_other(other, lambda node: node.announced(self, tx_id))
+
+    def announced(self, sender: "SimNode", tx_id: bytes) -> None:
+        """``sender`` says that it has a transaction."""
+        index = self._index_of(sender)
+        if index is not None:
+            self.mempool.announce(index, [tx_id])
+
+    def _admit(self, raw: bytes) -> bool:
+        tx_id = transaction_id(raw)
+        transaction = decode_transaction(raw)
+        if self.replica.seen(tx_id) or transaction.valid_until_ms < self.replica.view.header.time_ms:
+            return False
+        try:
+            self.mempool.add(tx_id, raw, transaction, self.world.now_ms)
+        except TransactionRejected:
+            return False
+        self.announced(self, tx_id)
+        self._say(ev.DueReason.PENDING)
+        if len(self.mempool) == 1:
+            self._watch_due()
+        return True
+
+    def _send_other(self, other: "SimNode", action: Callable[["SimNode"], None]) -> None:
+        self.peers.network.carry(self.number, other.number, lambda: other.later(0, lambda: action(other)))
+
+    # ---- synchronisation ----
+
+    def _claim_to(self, other: "SimNode") -> None:
+        height = self.height
+        self._send_other(other, lambda node: node.claim(self.number, height))
+
+    def claim(self, number: int, height: int) -> None:
+        """Node ``number`` says that its head is ``height``."""
+        self._claims[number] = max(height, self._claims.get(number, 0))
+        self._fetch_blocks()
+
+    def _fetch_blocks(self) -> None:
+        able = sorted(number for number, height in self._claims.items() if height > self.height)
+        if not able or self._fetching:
+            return
+        asked = self.world.random.choice(able)
+        self._fetches += 1
+        mark = self._fetching = self._fetches
+        first = self.height + 1
+        self.world.trace(str(self), f"fetch {first} from {asked}")
+
+        def answer(node: "SimNode") -> None:
+            blocks = node.blocks_from(first)
+            node._send_other(self, lambda _: self._take_blocks(asked, mark, blocks))
+
+        def give_up() -> None:
+            if self._fetching == mark:
+                self._refute(asked)
+
+        self._send_other(self.peers.nodes[asked], answer)
+        self.later(SYNC_TIMEOUT_MS, give_up)
+
+    def blocks_from(self, first: int) -> tuple[Sealed, ...]:
+        """What we serve to a node that is behind."""
+        return tuple(self.replica.chain[first - 1 : first - 1 + SYNC_BLOCKS_MAX])
+
+    def _take_blocks(self, number: int, mark: int, blocks: tuple[Sealed, ...]) -> None:
+        if self._fetching != mark:
+            return
+        life = self.life
+        if not blocks:
+            self._refute(number)
+            return
+        for sealed in blocks:
+            if sealed.height != self.height + 1:
+                continue
+            if not self._proven(sealed):
+                self._refute(number)
+                return
+            self.commit(sealed.block, sealed.transactions, sealed.certificate)
+            if not self.alive or self.life != life:
+                return
+        self._fetching = 0
+        self._fetch_blocks()
+
+    def _proven(self, sealed: Sealed) -> bool:
+        view, certificate = self.replica.view, sealed.certificate
+        if (certificate.height, certificate.block_hash) != (view.height + 1, sealed.hash):
+            return False
+        return self.replica.oracle.certificate_fault(certificate, view.next_validators) is None
+
+    def _refute(self, number: int) -> None:
+        self._fetching = 0
+        self._claims.pop(number, None)
+        self.feed(ev.HeadRefuted(peer_key(number)))
+        self._fetch_blocks()
+
+
+def peer_key(number: int) -> bytes:
+    """The node key of node ``number``'s links."""
+    return b"node" + number.to_bytes(4, "big")
+
+
+def number_of(peer: bytes) -> int:
+    """The reverse of ``peer_key``."""
+    return int.from_bytes(peer[4:], "big")
+
+
+def _never(_node: SimNode, _where: str) -> bool:
+    return False
+
+
+def _new_mempool() -> Mempool:
+    return Mempool(Limits(transactions_max=256, bytes_max=1_000_000), lambda _key: SignerClass.ORGANISATION)
+
+
+_PERFORM: Final[dict[type[fx.Effect], Callable[[SimNode, Any], None]]] = {
+    fx.Persist: SimNode._persist,
+    fx.Sign: SimNode._sign,
+    fx.Send: SimNode._send,
+    fx.Broadcast: SimNode._broadcast,
+    fx.SetTimer: SimNode._set_timer,
+    fx.BuildBlock: SimNode._build,
+    fx.FetchBody: SimNode._fetch,
+    fx.CheckBlock: SimNode._check,
+    fx.Decide: SimNode._decide,
+    fx.Behind: SimNode._behind,
+    fx.Compact: SimNode._compact,
+    fx.ReportEvidence: SimNode._watched_only,
+    fx.Blame: SimNode._watched_only,
+}

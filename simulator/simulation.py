@@ -1,0 +1,273 @@
+"""One seed (CONSENSUS §7): nodes, weather, gremlins; first anything may happen, then a healed core of q converges."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from random import Random
+from typing import Final
+
+from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
+from consensus.records import FirstRecord
+from consensus.scheme import Scheme
+from ledger.codec import encode
+from ledger.limits import TRANSACTION_VERSION
+from ledger.params import ChainParams
+from ledger.rows import Validator
+from ledger.transactions import AdvanceClock, Transaction
+
+from .faults import Plan, make_plan
+from .invariants import Checker, Violation
+from .marks import Marks
+from .network import Network, Weather
+from .node import SimNode
+from .replica import ADD, CHAIN_ID, REMOVE, ROTATE, START_MS, LightReplica, Replica
+from .scheme import CHEAP, REAL
+from .watch import Watch
+from .world import World
+
+HEARTBEAT_MS: Final = 4_000
+ANNOUNCE_MS: Final = 300
+RECOVERY_BLOCKS: Final = 2
+"""So many blocks above the highest head the core must decide after the heal."""
+
+
+class Simulation:
+    """The run of one seed. ``run`` raises ``Violation``."""
+
+    def __init__(self, seed: int, nodes: int | None = None, *, keep_log: bool = False) -> None:
+        self.seed = seed
+        self.plan: Plan = make_plan(Random(seed * 2_654_435_761 % 2**64), nodes)
+        plan = self.plan
+        self.world = World(seed, keep_log=keep_log)
+        self.marks = Marks()
+        self.scheme: Scheme = REAL if plan.real_signatures else CHEAP
+        self.timing: Timing = plan.timing
+        self.network = Network(self.world, replace(plan.weather))
+        self.checker = Checker(self.scheme, plan.byzantine, self.marks)
+        self.watcher = Watch(self.checker)
+        self.nodes: list[SimNode] = []
+        self.healed = False
+        self.recovery_ms = 0
+        self._fsync_ms_max = plan.fsync_ms_max
+        self._gaps = plan.mempool_gaps
+        self._salt = 0
+        self._sent: list[bytes] = []
+        self._make_nodes()
+
+    # ---- what nodes ask of their surroundings ----
+
+    def fsync_ms(self) -> int:
+        """How long this fsync takes."""
+        return self.world.random.randint(0, self._fsync_ms_max)
+
+    def mempool_gap(self) -> bool:
+        """Whether this transaction, though gossiped, is not found."""
+        return self.world.chance(self._gaps)
+
+    # ---- making ----
+
+    def _make_nodes(self) -> None:
+        plan = self.plan
+        count = plan.n + plan.spares
+        rows = {seat: self._row(seat, active=seat < plan.n) for seat in range(count)}
+        rotated = {seat: self.scheme.public_key(_seed(seat, b"rotated")) for seat in range(count)}
+        params = ChainParams(
+            timeout_ms=plan.timing.timeout_ms,
+            timeout_ms_max=plan.timing.timeout_ms_max,
+            certify_wait_ms=plan.timing.certify_wait_ms,
+            announce_bound_ms=ANNOUNCE_MS,
+            heartbeat_ms=HEARTBEAT_MS,
+            skip_blocks=4,
+            draw_blocks=2,
+            block_bytes_max=65_536,
+        )
+        for number in range(count):
+            replica: Replica = LightReplica(params, rows, self.scheme, rotated)
+            seeds = (_seed(number, b"first"), _seed(number, b"rotated"))
+            node = SimNode(number, number, self, replica, seeds, _seed(number, b"beacon"))
+            node.honest = number not in plan.byzantine
+            node.crash_hook = self._crash_hook
+            self.nodes.append(node)
+
+    def _row(self, seat: int, *, active: bool) -> Validator:
+        return Validator(
+            organisation=seat,
+            validator_key=self.scheme.public_key(_seed(seat, b"first")),
+            beacon_key=self.scheme.public_key(_seed(seat, b"beacon")),
+            active=active,
+            fails=0,
+            skipped_until=0,
+            changed_height=0,
+            previous_skipped_until=0,
+        )
+
+    # ---- running ----
+
+    def run(self) -> None:
+        """Both phases. Raises ``Violation``."""
+        world, plan = self.world, self.plan
+        for node in self.nodes:
+            world.at(world.random.randint(0, 50), node.start)
+        self._schedule()
+        end_ms = plan.disturbed_ms
+        world.run(lambda: self.head >= plan.heights and world.now_ms > 800, end_ms)
+        self._heal()
+        begun_ms, wanted = world.now_ms, self.head + RECOVERY_BLOCKS
+        core = [self.nodes[number] for number in sorted(plan.core)]
+        limit_ms = begun_ms + self.recovery_ms_max
+        if not world.run(lambda: all(node.height >= wanted for node in core), limit_ms):
+            raise Violation(
+                "recovery", f"by {self.recovery_ms_max} ms after the heal, {wanted} wanted: {self._summary()}"
+            )
+        self.recovery_ms = world.now_ms - begun_ms
+
+    @property
+    def recovery_ms_max(self) -> int:
+        """How long the healed core may take: LastSeen, a resend, and rounds of the capped timeout."""
+        return LAST_SEEN_WAIT_MS + 2 * RESEND_MS_MAX + 4 * self.plan.timing.timeout_ms_max + HEARTBEAT_MS
+
+    @property
+    def head(self) -> int:
+        """The highest block an honest node has committed."""
+        return max(node.height for node in self.nodes if node.honest)
+
+    def _summary(self) -> str:
+        return "; ".join(
+            f"{node} {'up' if node.alive else 'down'} head {node.height} round {node.core.round}"
+            f" {'signs' if node.core.signing else 'silent'}{'' if node.number in self.plan.core else ' (not core)'}"
+            for node in self.nodes
+        )
+
+    # ---- gremlins ----
+
+    def _schedule(self) -> None:
+        plan = self.plan
+        self._every(plan.transaction_every_ms, self._client)
+        self._every(plan.partition_every_ms, self._partition)
+        self._every(plan.pause_every_ms, self._pause)
+        self._every(plan.crash_every_ms, self._crash_some)
+        self._every(plan.restart_all_every_ms, self._restart_all)
+        if plan.clock_jumps:
+            self._every(600, self._jump)
+        if plan.set_changes:
+            self._every(500, self._change_set)
+        if plan.backups:
+            self._every(700, self._lose)
+
+    def _every(self, mean_ms: int, action: Callable[[], None]) -> None:
+        """Again and again at random moments; until the heal, but for the clients."""
+        if not mean_ms:
+            return
+        world = self.world
+
+        def again() -> None:
+            if not self.healed or action == self._client:
+                action()
+                world.later(world.random.randint(1, 2 * mean_ms), again)
+
+        world.later(world.random.randint(1, 2 * mean_ms), again)
+
+    def _heal(self) -> None:
+        plan, world = self.plan, self.world
+        self.healed = True
+        world.trace("world", "heal")
+        self.network.cut.clear()
+        self.network.weather = Weather(latency_ms=(1, 20))
+        self._fsync_ms_max, self._gaps = min(self._fsync_ms_max, 5), 0.0
+        for node in self.nodes:
+            node.paused_until_ms = 0
+            node.skew_ms = 0
+            if node.number in plan.dead:
+                node.crash()
+            else:
+                node.start()
+
+    def _crash_hook(self, node: SimNode, where: str) -> bool:
+        if self.healed or not self.world.chance(self.plan.crash_at_effects):
+            return False
+        self.world.trace(str(node), f"crash-{where}-effect")
+        self.marks.hit("crash_at_effect")
+        node.crash()
+        self._restart_later(node)
+        return True
+
+    def _restart_later(self, node: SimNode) -> None:
+        self.world.later(self.world.random.randint(1, 1_500), node.start)
+
+    def _client(self) -> None:
+        random = self.world.random
+        if self._sent and random.random() < 0.2:
+            raw = random.choice(self._sent)
+            self.marks.hit("duplicate_refused")
+        else:
+            raw = self.transaction(0, random.choice((1_000, 5_000, 60_000)))
+            self._sent.append(raw)
+        random.choice(self.nodes).submit(raw)
+
+    def transaction(self, code: int, valid_ms: int) -> bytes:
+        """The bytes of a new transaction."""
+        self._salt += 1
+        valid_until_ms = START_MS + self.world.now_ms + valid_ms
+        salt = self._salt.to_bytes(16, "big")
+        return encode(Transaction(TRANSACTION_VERSION, AdvanceClock(code), bytes(32), valid_until_ms, salt, bytes(64)))
+
+    def _change_set(self) -> None:
+        random = self.world.random
+        seat = random.randrange(len(self.nodes))
+        raw = self.transaction(random.choice((REMOVE, ADD, ADD, ROTATE)) + seat, 60_000)
+        random.choice(self.nodes).submit(raw)
+
+    def _partition(self) -> None:
+        random, numbers = self.world.random, [node.number for node in self.nodes]
+        if random.random() < 0.5:
+            self.network.cut_at_random(numbers, random.choice((0.1, 0.4, 0.7)))
+        else:
+            self.network.cut_in_two(set(random.sample(numbers, random.randint(1, len(numbers) - 1))), numbers)
+        self.world.trace("world", "cut", described=sorted(self.network.cut))
+        self.world.later(random.randint(50, 1_500), self._reconnect)
+
+    def _reconnect(self) -> None:
+        self.network.cut.clear()
+
+    def _pause(self) -> None:
+        random = self.world.random
+        node = random.choice(self.nodes)
+        node.pause(random.choice((50, 700, 3_000)))
+        self.world.trace(str(node), "pause")
+        self.marks.hit("paused")
+
+    def _crash_some(self) -> None:
+        random = self.world.random
+        for node in random.sample(self.nodes, random.randint(1, max(1, len(self.nodes) // 2))):
+            if node.alive:
+                node.crash()
+                self._restart_later(node)
+
+    def _restart_all(self) -> None:
+        self.marks.hit("restart_all")
+        for node in self.nodes:
+            node.crash()
+            self._restart_later(node)
+
+    def _jump(self) -> None:
+        random = self.world.random
+        node = random.choice(self.nodes)
+        node.skew_ms = random.choice((0, 0, 900, -900, 3_000, -12_000, 60_000))
+        self.world.trace(str(node), "clock", described=node.skew_ms)
+
+    def _lose(self) -> None:
+        random, plan = self.world.random, self.plan
+        node = self.nodes[random.choice(sorted(plan.unlucky))]
+        node.crash()
+        kind = random.choice(("gone", "gone", "everything"))
+        self.checker.lost(node)
+        self.world.trace(str(node), f"lose-{kind}")
+        if kind == "everything":
+            node.replica = node.replica.rewound(random.randint(0, node.height))
+        first = FirstRecord(CHAIN_ID, node.keys[0], True)
+        self.world.later(random.randint(1, 1_000), partial(node.start, first=first))
+
+
+def _seed(seat: int, kind: bytes) -> bytes:
+    return sha256(b"seed %d " % seat + kind).digest()

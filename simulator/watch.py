@@ -1,0 +1,89 @@
+"""Between the nodes and the checks: passes everything on, and sets the marks that need no judgement."""
+
+from collections.abc import Sequence
+
+from consensus import effects as fx
+from consensus import events as ev
+from consensus.log import Decoded
+from consensus.messages import GetBlock, GetBodies, GetCertificate, GetPrepares, Message
+from consensus.records import AdoptRecord, Record
+
+from .invariants import Checker
+from .node import SimNode
+from .replica import Sealed
+
+
+class Watch:
+    """The ``Watcher`` of a run."""
+
+    def __init__(self, checker: Checker) -> None:
+        self.checker = checker
+        self.marks = checker.marks
+
+    def signed(self, node: SimNode, request: fx.SignRequest) -> None:
+        """See ``Checker.signed``."""
+        if len(node.keys) > 1 and request.key == node.keys[1]:
+            self.marks.hit("key_rotated")
+        self.checker.signed(node, request)
+
+    def sending(self, node: SimNode, message: Message) -> None:
+        """See ``Checker.sending``."""
+        name = _ASKED.get(type(message))
+        if name is not None:
+            self.marks.hit(name)
+        self.checker.sending(node, message)
+
+    def received(self, node: SimNode, sender: int, message: Message) -> None:
+        """See ``Checker.received``."""
+        self.checker.received(node, sender, message)
+
+    def stepped(self, node: SimNode, event: ev.Event) -> None:
+        """See ``Checker.stepped``."""
+        if isinstance(event, ev.BlockChecked) and event.verdict is ev.Verdict.STALE:
+            self.marks.hit("stale")
+        elif isinstance(event, ev.HeadRefuted):
+            self.marks.hit("head_refuted")
+        if len(node.core.state.early):
+            self.marks.hit("early_kept")
+        self.checker.stepped(node, event)
+
+    def effect(self, node: SimNode, effect: fx.Effect) -> None:
+        """See ``Checker.effect``."""
+        if isinstance(effect, fx.Persist):
+            self._mark_adoption(effect)
+        self.checker.effect(node, effect)
+
+    def _mark_adoption(self, effect: fx.Persist) -> None:
+        for record in effect.records:
+            if isinstance(record, AdoptRecord):
+                if record.votes:
+                    self.marks.hit("adopted_votes")
+                if record.lock is not None:
+                    self.marks.hit("adopted_lock")
+
+    def committed(self, node: SimNode, sealed: Sealed) -> None:
+        """See ``Checker.committed``."""
+        view = node.replica.view
+        if not sealed.transactions:
+            self.marks.hit("certifying")
+        if len(view.eligible) < len(view.next_validators):
+            self.marks.hit("skipped")
+        if sealed.header.validators_hash != sealed.header.next_validators_hash:
+            self.marks.hit("set_changed")
+        self.checker.committed(node, sealed)
+
+    def opened(self, node: SimNode, decoded: Decoded, written: Sequence[Record]) -> None:
+        """See ``Checker.opened``."""
+        self.checker.opened(node, decoded, written)
+
+    def lost(self, node: SimNode) -> None:
+        """See ``Checker.lost``."""
+        self.checker.lost(node)
+
+
+_ASKED = {
+    GetBlock: "block_fetched",
+    GetBodies: "body_fetched",
+    GetPrepares: "prepares_fetched",
+    GetCertificate: "certificate_fetched",
+}
