@@ -12,11 +12,12 @@ from ledger.claim_table import ClaimState
 from ledger.genesis import GenesisPlan
 from ledger.indexes import differences
 from ledger.params import ACCIDENT, ILLNESS
+from ledger.roles import Role
 from ledger.rows import Account, Claim, Draw, Member, Organisation, Plan, Settlement
 from ledger.standing import MemberState
 from ledger.state import BlockContext, State
 from ledger.store import Overlay
-from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain, genesis_values
+from tests.ledger.chain import ORGANISATIONS, PLAN_PARAMS, START_DAY, Chain, genesis_values, organisation
 
 MEMBERS = 300
 CLAIMANT = 3
@@ -251,6 +252,30 @@ def test_an_overdue_review_gets_a_drawn_reviewer_who_did_not_investigate() -> No
     assert chain.refused(first, tx.Review(claim, 0)) == "SAME_FIRM"
     chain.ok(second, tx.Review(claim, 0))
     assert list(differences(chain.store)) == []
+
+
+def test_of_three_firms_only_the_drawn_one_reviews_after_an_overdue_review() -> None:
+    organisations = (*ORGANISATIONS, organisation("firm-c", Role.ASSESSOR))
+    chain = Chain(genesis_values(organisations=organisations))
+    chain.ok("platform", tx.EnrolBatch(0, tuple((bytes(31) + bytes((n,)), BIRTH_MONTH) for n in range(20))))
+    chain.step_to_day(2019, 3, 1)
+    claim, _ = chain.ok("platform", filing(chain))
+    chain.ok("hospital", tx.Diagnose(claim, HASH))
+    days(chain, 4)
+    names = {number: row.name for number, row in chain.state.rows(Organisation)}
+    first = chain.state.get(Claim, claim).investigator
+    chain.ok(names[first], tx.Assess(claim, HASH))
+    chain.step_to(chain.state.get(Claim, claim).due_ms - 5_000)
+    waiting = chain.state.get(Claim, claim).due_ms
+    chain.block(("clock", tx.AdvanceClock(waiting)))
+    chain.block()
+    reviews = [(names[number], tx.Review(claim, 0)) for number in (2, 3, 6) if number != first]
+    assert chain.block(*reviews).codes == ["NO_REVIEWER", "NO_REVIEWER"], "the draw is open"
+    chain.quiet()
+    drawn = chain.state.get(Claim, claim).reviewer
+    (other,) = {2, 3, 6} - {first, drawn}
+    assert chain.refused(names[other], tx.Review(claim, 0)) == "NOT_THE_DRAWN_FIRM"
+    chain.ok(names[drawn], tx.Review(claim, 0))
 
 
 def test_the_draw_takes_three_later_blocks_of_two_creators_and_stays_due_until_it_closes() -> None:
