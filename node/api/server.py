@@ -149,6 +149,8 @@ def make_app(
             return problem("NOT_FOUND", f"no route {request.path[:80]}; GET / lists them")
         except web.HTTPException as error:
             return problem("BAD_REQUEST", error.reason)
+        except web.RequestPayloadError:
+            return problem("BAD_REQUEST", "the body is not what its Content-Encoding or Transfer-Encoding says")
         except OSError:  # the client went away in the middle of an answer
             raise
         except Exception as bug:

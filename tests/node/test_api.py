@@ -372,6 +372,16 @@ async def test_a_client_has_a_rate_and_liveness_is_exempt() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_body_that_is_not_what_its_encoding_says_is_the_clients_fault() -> None:
+    node = FakeNode()
+    async with serving(node) as client:
+        headers = {"Content-Type": "application/octet-stream", "Content-Encoding": "gzip"}
+        response = await client.post("/v1/transactions", data=b"not gzip", headers=headers)
+        assert (response.status, (await response.json(content_type=None))["code"]) == (400, "BAD_REQUEST")
+    assert node.bugs == []
+
+
+@pytest.mark.asyncio
 async def test_a_bug_is_handed_to_the_node_and_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     node = with_members()
 
