@@ -2,7 +2,8 @@
 
 It knows nothing of pytest and can move to ``simulator/``. Its own cryptography is a keyed hash, so that hundreds of
 seeds run in seconds; ``ED25519`` may be given instead. Checked at every event: one block per height; no key signs two
-messages for one (height, round, kind), across crashes; every message sent was durable; no honest node is blamed.
+messages for one (height, round, kind), across crashes; every message sent was durable; round synchrony; no honest node
+is blamed or accused.
 """
 
 import heapq
@@ -374,6 +375,7 @@ class Network:
         self.accused: set[int] = set()
         self.decided: dict[int, bytes] = {}
         self.signed: dict[tuple[int, int, int, str], object] = {}
+        self.rounds: dict[int, list[int]] = {}
         self.events = 0
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._count = 0
@@ -433,6 +435,14 @@ class Network:
         slot = (node.index, message.height, message.round, type(message).__name__)
         if node.index not in self.byzantine and self.signed.setdefault(slot, message) != message:
             raise Broken(f"{node.index} signed two messages in {slot}")
+        self.check_synchrony(node, message.height, message.round)
+
+    def check_synchrony(self, node: Node, height: int, round: int) -> None:
+        """No honest round is more than one above the q-th highest round ever signed at that height."""
+        rounds = self.rounds.setdefault(height, [0] * len(self.nodes))
+        if node.index not in self.byzantine and round > sorted(rounds, reverse=True)[quorum(len(rounds)) - 1] + 1:
+            raise Broken(f"{node.index} is in round {round} of height {height}, the others in {rounds}")
+        rounds[node.index] = max(rounds[node.index], round)
 
     def check_durable(self, node: Node, message: Message) -> None:
         own = getattr(message, "message", None)
