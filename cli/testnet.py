@@ -158,8 +158,11 @@ def up(directory: Path, validators: int, observers: int, clock: str, begin: str 
         start_ms = time.time_ns() // 1_000_000 if begin is None else parse_time(begin)
     elif begin is not None:
         raise click.UsageError("--begin needs --clock stepped")
-    founders = consortium(validators, observers)
-    found = nets.found(directory, founders, [default_plan()], default_params(), name="testnet", clock_start_ms=start_ms)
+    network = _kept(directory)
+    if network is None:
+        founders = consortium(validators, observers)
+        plans, params = [default_plan()], default_params()
+        network = nets.found(directory, founders, plans, params, name="testnet", clock_start_ms=start_ms)
     with ended_by_signals():
         running = bring_up(network)
     console().result(_describe(running), _welcome(running))
