@@ -38,8 +38,6 @@ MARKER: Final = b"HZL1"
 FRAME: Final = struct.Struct(">4sIIIQQB")
 CHECKED: Final = struct.Struct(">IIQQB")
 PAYLOAD_BYTES_MAX: Final = MESSAGE_BYTES_MAX + 65_536
-ROTATE_BYTES: Final = 67_108_864
-"""An adapter rotates a file above this, at the next moment ``Compact`` allows it."""
 _TYPE_NUMBER: Final = {kind: number for number, kind in enumerate(RECORD_TYPES, start=1)}
 
 
