@@ -117,7 +117,7 @@ class _Rows:
     def _fail(self, member_id: int, lapse_fails: int) -> Member:
         plan = self._changes.plan
         member = self._read(member_id)
-        if member.plan != self._changes.plan_id or not chargeable(member, plan.period) or is_pending(member, plan):
+        if member.plan != self._changes.plan_id or not chargeable(member, plan.period):
             raise TransactionRejected("NOT_CHARGEABLE", f"member {member_id} does not share period {plan.period}")
         after = self._changes.fail(member, lapse_fails)
         if after.arrears_fen == 0:

@@ -50,11 +50,12 @@ def fail(member: Member, plan: Plan, due: int, lapse_fails: int) -> Member:
 
     ``lapse_fails`` failures in a row (of charged periods) make a member who stays LAPSED, charged no more after it.
     """
+    if is_pending(member, plan):
+        raise InvariantViolation(f"a second failure in period {plan.period} of {member}")
     member = normal(member, plan)
     arrears = live_arrears(member, plan)
-    fails = (member.fails if arrears else 0) + 1
-    member = replace(member, fail_period=plan.period, fails=fails, arrears_fen=arrears + due)
-    if member.state == MemberState.ACTIVE and fails >= lapse_fails:
+    member = replace(member, fail_period=plan.period, fails=member.fails + 1, arrears_fen=arrears + due)
+    if member.state == MemberState.ACTIVE and member.fails >= lapse_fails:
         return replace(member, state=int(MemberState.LAPSED), to_period=plan.period + 1)
     return member
 

@@ -220,6 +220,7 @@ def test_two_failures_in_a_row_lapse_and_one_between_does_not() -> None:
     report(run, 0, 9, (1, 2))
     next_settled(run)
     report(run, 0, 9, (1,))
+    assert (run.period_row.written_off_fen, run.period_row.leavers_fen) == (SHARE + member_share(run), 0)
     next_settled(run)
     report(run, 0, 9, (2,))
     run.run([("turn", 0, 0)])

@@ -15,6 +15,7 @@ from ledger.limits import BATCH_ITEMS_MAX
 from ledger.members import covered, enrol, enrol_batch, exit_batch, exit_member, find_identity, member_state
 from ledger.params import ACCIDENT, ILLNESS
 from ledger.rows import NO_END, NONE, Member, MemberKey, Plan, PlanVersion, Span
+from ledger.standing import MemberState
 from ledger.state import State
 from ledger.transactions import Enrol, EnrolBatch, Exit, ExitBatch
 from tests.ledger.lockstep import PLATFORM, Lockstep, at, identity, new_state, with_params
@@ -286,6 +287,18 @@ def test_a_lapse_ends_the_cover_on_the_day_of_the_close_and_not_before_it() -> N
     assert cover(run.state, (close_day - 1, close_day), ILLNESS) == [None, "NOT_COVERED"]
     run.run([("turn", 0, 0), ("pay", 0, 0), ("come_back", 0, 0)])
     assert run.state.get(Span, 0).to_day == close_day
+
+
+def test_who_is_helped_after_a_lapse_was_covered_until_the_lapse() -> None:
+    run = Lockstep([(date(2018, 1, 1), with_params(lapse_fails=1))], FIRST, (MONTH,))
+    run.run([("join", 4, 0), ("turn", 90, 0), ("turn", 0, 1)])
+    run._report(0, 0, 1, None)
+    run.run([("turn", 0, 0), ("turn", 90, 0)])
+    close_day = day_number(notice_date(FIRST)) + 14
+    members.benefit(run.state, 0, FIRST + 1)
+    helped = run.state.get(Member, 0)
+    assert (helped.state, helped.to_period, helped.to_day) == (MemberState.BENEFITED, FIRST + 1, close_day)
+    assert cover(run.state, (close_day - 1, close_day), ILLNESS) == [None, "NOT_COVERED"]
 
 
 # ---- derived states ------------------------------------------------------------------------------------------------

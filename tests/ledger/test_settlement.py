@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger import members, plans, settlement
+from ledger import journal, members, plans, settlement
 from ledger.errors import InvariantViolation, TransactionRejected
 from ledger.params import ClassBand, TierBand
 from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
@@ -140,6 +140,23 @@ def test_a_settlement_above_the_promised_bound_stops_the_node() -> None:
     settlement.settle(run.state, 0, run.plan, claims)
     with pytest.raises(InvariantViolation, match="promised"):
         settlement.settle(run.state, 0, run.plan, [(0, claim(1_010))])
+
+
+def test_bad_debt_is_shared_as_it_stood_at_the_notice_or_less() -> None:
+    run = quiet()
+    journal.post(run.state, 0, "bad_debt", "refunds", 200)
+    claims = noticed(run, 1_000)
+    journal.post(run.state, 0, "bad_debt", "refunds", 300)
+    run.state.put(0, settlement.settle(run.state, 0, run.plan, claims))
+    assert (run.period_row.bad_debt_fen, dict(run.period_row.shares)) == (200, {1: 128})
+    assert run.state.get(Account, 0).bad_debt == 300
+
+    run = quiet()
+    journal.post(run.state, 0, "bad_debt", "refunds", 200)
+    claims = noticed(run, 1_000)
+    journal.post(run.state, 0, "refunds", "bad_debt", 150)
+    run.state.put(0, settlement.settle(run.state, 0, run.plan, claims))
+    assert (run.period_row.bad_debt_fen, run.state.get(Account, 0).bad_debt) == (50, 0)
 
 
 def test_fewer_claims_than_noticed_ask_for_less() -> None:
