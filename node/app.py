@@ -14,57 +14,43 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consensus.core import Consensus
-from consensus.log import Position
-from consensus.safety import SafetyRules
 from ledger.errors import HuzhuError, InvariantViolation, OperatorError
-from ledger.genesis import Genesis, parse_genesis
-from ledger.limits import PROTOCOL_VERSION
-from ledger.store import Batch
-from ledger.tables import Table, TableReader
 from p2p.clock import Clock, SystemClock
 from p2p.gossip import TransactionGossip
-from p2p.hello import Hello
-from p2p.limits import Channel
-from p2p.network import Network
-from p2p.noise import NodeKey
 from p2p.peers import Address
 
 from .admission import Admission, signer_class
 from .api.server import ApiServer, make_app
 from .api.waiters import CommitWaiters
-from .chain import Chain, Committed, load_view
-from .config import Config, split_address
+from .chain import Chain, Committed
+from .config import Config
 from .disk import DiskGuard, free_bytes
-from .driver import Driver, Seat
+from .driver import Driver
 from .files import Files
 from .health import Heartbeat
 from .keys import NodeKeys, load_node_keys
 from .logs import Log, NodeLog, summary
-from .mempool import Limits, Mempool, SignerClass
+from .mempool import Limits, Mempool
 from .metrics import Metrics
+from .neighbours import VERSION, Neighbours
+from .opening import open_disk, read_genesis
 from .pool import PeerPool
-from .roster import Roster, make_roster
+from .roster import SignerClasses
 from .status import CLOCK_WARN_MS, Window
-from .storage import LevelStore, open_store
 from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import Verifier
-from .votelog import ROTATE_BYTES, VoteLog, open_log
+from .votelog import ROTATE_BYTES
 
-VERSION: Final = "0.1.0"
-AGENT: Final = f"huzhu/{VERSION}"
-DATABASE_DIRECTORY: Final = "ledger"
 LOG_RETRY_S: Final = 1.0
 """How often a signing log that met a full disk tries again."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that comes back from an fsync gets the interpreter within this (DESIGN §6: 5 ms is too long)."""
 GC_THRESHOLD: Final = 50_000
-SIGNERS_REMEMBERED_MAX: Final = 4_096
 READY_BLOCKS_BEHIND: Final = 16
 """A node further behind does not judge clients' transactions."""
 
@@ -106,7 +92,6 @@ class Node:
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
-        self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self._api: ApiServer | None = None
 
     def _own_log(self) -> Log:
@@ -126,7 +111,20 @@ class Node:
         self._fatal = loop.create_future()
         loop.set_exception_handler(self._callback_failed)
         try:
-            self._open()
+            self._disk = open_disk(
+                self.config, self.genesis, self.keys, files=self._files, rotate_bytes=self._rotate_bytes
+            )
+            try:
+                await self._run(ready)
+            finally:
+                self._disk.close()
+        finally:
+            if self._node_log is not None:
+                self._node_log.close()
+
+    async def _run(self, ready: Callable[[Started], None] | None) -> None:
+        self._make()
+        try:
             async with asyncio.TaskGroup() as tasks:
                 owned: list[asyncio.Task[None]] = []
                 try:
@@ -139,117 +137,77 @@ class Node:
                         task.cancel()
         except BaseExceptionGroup as group:
             raise _first_error(group) from group
-        finally:
-            self._close()
 
-    def _open(self) -> None:
-        """Everything that touches the disk; the network comes later."""
-        config, genesis = self.config, self.genesis
-        data = config.data_path
-        self.store: LevelStore = open_store(
-            data / DATABASE_DIRECTORY,
-            create=True,
-            chain_id=genesis.chain_id,
-            block_cache_bytes=config.storage.cache_bytes,
-        )
-        view, position = load_view(self.store, genesis)
-        self.vote_log: VoteLog | None = None
-        self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(data))
+    def _make(self) -> None:
+        """Make every part but the driver, which needs the tasks' group."""
+        config, clock = self.config, self.clock
+        self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.verifier = Verifier(config.verifier.workers)
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
-        signatures = TransactionVerifier(self.verifier, self.verified, genesis.chain_id)
-        pool = config.mempool
-        limits = Limits(
-            transactions_max=pool.transactions_max,
-            bytes_max=pool.bytes_max,
-            organisation_transactions_max=pool.organisation_transactions_max,
-            member_transactions_max=pool.member_transactions_max,
-            unknown_transactions_max=pool.unknown_transactions_max,
-        )
-        self.mempool = Mempool(limits, self._signer_class)
+        signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id)
+        self._signers = SignerClasses(lambda key: signer_class(self.chain.current.state, key))
+        self.mempool = Mempool(_limits(config), self._signers)
         self.chain = Chain(
-            self.store,
-            genesis,
-            view,
+            self._disk.store,
+            self.genesis,
+            self._disk.view,
             mempool=self.mempool,
             signatures=signatures,
-            clock_ms=self.clock.time_ms,
-            write=self._write,
-            log_position=lambda: self.vote_log.durable if self.vote_log is not None else Position(0, 0),
+            clock_ms=clock.time_ms,
+            write=self._disk.write,
+            log_position=self._disk.log_position,
         )
-        self._classes: dict[bytes, SignerClass] = {}
-        self._roster_key: tuple[object, ...] = ()
-        self.roster: Roster = self._refreshed_roster()
-        self.network = self._make_network()
-        seat = self._take_seat(position)
+        self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self)
+        self.network = self.neighbours.network
         self.peer_pool = PeerPool(
             mempool=self.mempool,
             chain=self.chain,
             network=self.network,
-            roster=lambda: self.roster,
-            own_index=lambda: self._own_index(seat),
+            roster=lambda: self.neighbours.roster,
+            own_index=self._own_index,
             entered=lambda: self.driver.pending(),
         )
-        self.gossip = TransactionGossip(self.network, self.peer_pool, self.clock)
+        self.gossip = TransactionGossip(self.network, self.peer_pool, clock)
         self.sync = Sync(
             chain=self.chain,
             links=self.network,
-            clock=self.clock,
-            is_validator=lambda peer: self.roster.index_of(peer) is not None,
-            votes=lambda: self._own_index(seat) is not None,
+            clock=clock,
+            is_validator=self.neighbours.is_validator,
+            votes=lambda: self._own_index() is not None,
             refuted=lambda peer: self.driver.head_refuted(peer),
         )
         self.admission = Admission(
             mempool=self.mempool,
             signatures=signatures,
             chain=self,
-            clock_ms=self.clock.time_ms,
+            clock_ms=clock.time_ms,
             hand_off=self.peer_pool.entered,
         )
         self.peer_pool.connect(self.admission, self.gossip)
         self.metrics.watch(
             mempool=self.mempool, admission=self.admission, verifier=self.verifier, verified=self.verified
         )
-        self._seat = seat
-        self._records = self._decoded
-
-    def _take_seat(self, known: Position) -> Seat | None:
-        keys = self.keys
-        self._decoded: tuple[Any, ...] = ()
-        if keys.validator is None or keys.beacon is None:
-            return None
-        chain_id = self.genesis.chain_id
-        self.vote_log, decoded = open_log(
-            self.config.data_path,
-            chain_id=chain_id,
-            known=known,
-            files=self._files,
-            rotate_bytes=self._rotate_bytes,
-        )
-        self._decoded = tuple(decoded.records)
-        safety = SafetyRules(chain_id, [keys.validator.secret], keys.beacon.secret, self._decoded)
-        return Seat((keys.validator.public,), safety, self.vote_log)
 
     async def _start(self, tasks: asyncio.TaskGroup, ready: Callable[[Started], None] | None) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.set_threshold(GC_THRESHOLD, 20, 50)
         loop = asyncio.get_running_loop()
         self.driver = Driver(
-            core=Consensus(self._records),
-            seat=self._seat,
+            core=Consensus(self._disk.records),
+            seat=self._disk.seat,
             chain=self.chain,
             mempool=self.mempool,
             gossip=self.gossip,
             links=self.network,
             clock=self.clock,
-            roster=lambda: self.roster,
+            roster=lambda: self.neighbours.roster,
             spawn=lambda work: self._spawn(tasks, work),
             behind=self.sync.behind,
             random_bytes=os.urandom,
             log=self.log,
         )
-        if self.vote_log is not None:
-            self.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
+        if self._disk.vote_log is not None:
+            self._disk.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
         if not self.disk.has_room:
             self.driver.hold()
         self.window = Window(
@@ -273,7 +231,7 @@ class Node:
         self.chain.listen(self.window.committed)
         self.chain.listen(self._settled)
         await self.network.start(tasks)
-        self._tell_addresses()
+        self.neighbours.tell_addresses()
         api = await self._start_api()
         address = self.network.address
         if address is None:
@@ -288,9 +246,6 @@ class Node:
         app = make_app(self.window, section, self.metrics, self.waiters, self._bug, now_s=self.clock.monotonic_s)
         self._api = ApiServer(app, section.listen)
         return await self._api.start()
-
-    def _settled(self, committed: Committed) -> None:
-        self.waiters.settled((*committed.ids, *committed.expired))
 
     def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
         """The tasks of the node's whole life."""
@@ -319,15 +274,6 @@ class Node:
             await self._api.stop()
         await self.network.stop()
 
-    def _close(self) -> None:
-        self._writer.shutdown(wait=True)
-        if getattr(self, "vote_log", None) is not None and self.vote_log is not None:
-            self.vote_log.close()
-        if hasattr(self, "store"):
-            self.store.close()
-        if self._node_log is not None:
-            self._node_log.close()
-
     # ---- errors ----
 
     def _bug(self, error: Exception) -> None:
@@ -337,20 +283,21 @@ class Node:
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A callback of the loop raised: that ends the node like an error of a task."""
         error = context.get("exception")
-        if isinstance(error, OSError) or error is None:
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            self._bug(error)
+        else:
             self.log.debug("event loop", message=context.get("message", ""), error=repr(error))
-        elif self._fatal is not None and not self._fatal.done():
-            self._fatal.set_exception(error)
 
     async def _await_fatal(self) -> None:
         if self._fatal is not None:
             await self._fatal
 
     def _log_stalled(self, error: OperatorError) -> None:
-        if error.code != "DISK_FULL" or self.vote_log is None:
+        log = self._disk.vote_log
+        if error.code != "DISK_FULL" or log is None:
             raise error
         self.log.error("signing stopped", why=error.what, next=error.next)
-        self.clock.call_later(LOG_RETRY_S, self.vote_log.retry)
+        self.clock.call_later(LOG_RETRY_S, log.retry)
 
     def _room_changed(self, has_room: bool) -> None:
         if has_room:
@@ -381,81 +328,44 @@ class Node:
             if abs(status.clock_offset_ms or 0) > CLOCK_WARN_MS:
                 self.log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
 
-    # ---- the chain's writer and what follows a block ----
-
-    async def _write(self, batch: Batch) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+    # ---- what follows a block ----
 
     def _committed(self, committed: Committed) -> None:
         """First of the listeners: everybody after it sees the present roster."""
-        self._classes.clear()
-        roster = self._refreshed_roster()
-        if roster is not self.roster:
-            if roster.validators != self.roster.validators:
-                self.mempool.forget_announcements()
-            self.roster = roster
-            self.network.refresh_allowed()
-            self._tell_addresses()
+        self._signers.forget()
+        if self.neighbours.refresh():
+            self.mempool.forget_announcements()
 
-    def _signer_class(self, key: bytes) -> SignerClass:
-        """What the newest state knows about a key; remembered until the next block."""
-        kind = self._classes.get(key)
-        if kind is None:
-            kind = signer_class(self.chain.current.state, key)
-            if len(self._classes) < SIGNERS_REMEMBERED_MAX:
-                self._classes[key] = kind
-        return kind
+    def _settled(self, committed: Committed) -> None:
+        self.waiters.settled((*committed.ids, *committed.expired))
 
-    def _refreshed_roster(self) -> Roster:
-        validators = self.chain.view.next_validators
-        root = TableReader(self.chain.current.reader).table_root(Table.ORGANISATIONS)
-        if self._roster_key != (validators, root):
-            self._roster_key = (validators, root)
-            return make_roster(self.chain.current.state, validators)
-        return self.roster
-
-    def _own_index(self, seat: Seat | None) -> int | None:
+    def _own_index(self) -> int | None:
+        seat = self._disk.seat
         if seat is None:
             return None
         validators = self.chain.view.next_validators
         return next((at for at, entry in enumerate(validators) if entry.validator_key in seat.keys), None)
 
-    # ---- the network ----
+    # ---- what arrives (``node.neighbours.Receivers``) ----
 
-    def _make_network(self) -> Network:
-        config = self.config
-        static: dict[bytes, list[Address]] = {}
-        for peer in config.peers:
-            static.setdefault(peer.node_key, []).append((peer.host, peer.port))
-        self._static = frozenset(static)
-        return Network(
-            NodeKey(self.keys.node.secret),
-            Hello(self.genesis.chain_id, PROTOCOL_VERSION, PROTOCOL_VERSION, AGENT),
-            listen=split_address(config.p2p.listen),
-            peers=static,
-            allow=lambda key: key in self._static or key in self.roster.allowed,
-            on_message=self._received,
-            on_peer=self._peer_changed,
-            on_request=self._asked,
-            clock=self.clock,
-        )
+    def consensus_message(self, peer: bytes, payload: bytes) -> None:
+        """A message of the agreement."""
+        self.driver.received(peer, payload)
 
-    def _tell_addresses(self) -> None:
-        for key, text in self.roster.addresses.items():
-            self.network.set_addresses(key, [split_address(text)])
+    def sync_message(self, peer: bytes, payload: bytes) -> None:
+        """A peer's head."""
+        self.sync.received(peer, payload)
 
-    def _received(self, peer: bytes, channel: Channel, payload: bytes) -> None:
-        if channel is Channel.CONSENSUS:
-            self.driver.received(peer, payload)
-        elif channel is Channel.SYNC:
-            self.sync.received(peer, payload)
-        else:
-            self.peer_pool.received(peer, payload)
+    def transactions_message(self, peer: bytes, payload: bytes) -> None:
+        """Transactions, announcements, requests."""
+        self.peer_pool.received(peer, payload)
 
-    async def _asked(self, peer: bytes, channel: Channel, payload: bytes) -> bytes:
+    async def sync_question(self, peer: bytes, payload: bytes) -> bytes:
+        """A peer asks for blocks."""
         return await self.sync.serve(peer, payload)
 
-    def _peer_changed(self, peer: bytes, up: bool) -> None:
+    def peer_changed(self, peer: bytes, up: bool) -> None:
+        """A link came up, or the last one to a peer went down."""
         self.log.debug("peer up" if up else "peer down", peer=peer)
         self.gossip.on_peer(peer, up)
         if up:
@@ -486,17 +396,15 @@ class Node:
         return self.chain.seen(tx_id)
 
 
-def read_genesis(config: Config) -> Genesis:
-    """The genesis of the node's home. Raises ``OperatorError``."""
-    try:
-        return parse_genesis(config.genesis_path.read_bytes())
-    except OSError as error:
-        raise OperatorError(
-            "GENESIS_UNREADABLE",
-            f"the genesis file {config.genesis_path} cannot be read",
-            str(error),
-            "run `huzhu init --genesis FILE`",
-        ) from error
+def _limits(config: Config) -> Limits:
+    pool = config.mempool
+    return Limits(
+        transactions_max=pool.transactions_max,
+        bytes_max=pool.bytes_max,
+        organisation_transactions_max=pool.organisation_transactions_max,
+        member_transactions_max=pool.member_transactions_max,
+        unknown_transactions_max=pool.unknown_transactions_max,
+    )
 
 
 def _shown(address: Address) -> str:

@@ -1,15 +1,19 @@
-"""Who stands behind a link: node keys of organisations, and seats of the open height (NODE §1, CONSENSUS §3).
+"""Who stands behind a link or a key: node keys of organisations, and seats of the open height (NODE §1, CONSENSUS §3).
 
 The chain is the only source: ``Organisation.node_keys`` names every node, ``V(height)`` who has a seat.
 A roster is a value; it is made anew when either has changed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from ledger.organisations import OrganisationState
 from ledger.rows import Organisation
 from ledger.state import StateReader
 from ledger.votes import ValidatorEntry
+
+from .mempool import SignerClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +51,26 @@ def make_roster(state: StateReader, validators: tuple[ValidatorEntry, ...]) -> R
         links=links,
         positions={key: index for index, keys in reversed(list(enumerate(links))) for key in keys},
     )
+
+
+class SignerClasses:
+    """What the newest state knows about signing keys, remembered until ``forget``: asked for every transaction."""
+
+    REMEMBERED_MAX: Final = 4_096
+
+    def __init__(self, look: Callable[[bytes], SignerClass]) -> None:
+        self._look = look
+        self._known: dict[bytes, SignerClass] = {}
+
+    def __call__(self, key: bytes) -> SignerClass:
+        """The class of a public key."""
+        kind = self._known.get(key)
+        if kind is None:
+            kind = self._look(key)
+            if len(self._known) < self.REMEMBERED_MAX:
+                self._known[key] = kind
+        return kind
+
+    def forget(self) -> None:
+        """A block was committed."""
+        self._known.clear()

@@ -26,7 +26,7 @@ from consensus.records import BodyRecord, FirstRecord, LockRecord, ProposalRecor
 from ledger.calendar import MS_PER_DAY
 from ledger.codec import decode_own
 from ledger.transactions import AdvanceClock
-from node import app
+from node import opening
 from node.blockstore import HEAD_KEY, HeadRecord
 from node.files import SystemFiles
 from node.keys import load_node_keys
@@ -166,7 +166,7 @@ async def watched_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_out:
     network.options[NAME] = {"files": files, "rotate_bytes": 4_096}
     witness = Witness(home / "data" / LOG_FILE, files)
 
-    def opening(path: Path, **settings: Any) -> LevelStore:
+    def open_recorded(path: Path, **settings: Any) -> LevelStore:
         store = open_store(path, **settings)
         if path.is_relative_to(home):
             witness.database = RecordingDatabase(store._database, take_out_sync=take_out == "batch")
@@ -179,7 +179,7 @@ async def watched_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, take_out:
         return send(links, peer, channel, payload)
 
     send = Links.send
-    monkeypatch.setattr(app, "open_store", opening)
+    monkeypatch.setattr(opening, "open_store", open_recorded)
     monkeypatch.setattr(Links, "send", sending)
     async with running(network):
         start_ms = network.genesis.values.clock_start_ms

@@ -1,0 +1,98 @@
+"""What a running node holds open on the disk: the database with its one writer thread, and a validator's signing log.
+
+Opened in that order, for the database remembers where the signing log stood; closed after what is being written
+has been written. An observer has no signing log, and its validator keys are not even read.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final
+
+from consensus.log import Position
+from consensus.records import Record
+from consensus.safety import SafetyRules
+from ledger.errors import HuzhuError, OperatorError
+from ledger.genesis import Genesis, parse_genesis
+from ledger.store import Batch
+from ledger.validity import HeightView
+
+from .chain import load_view
+from .config import Config
+from .driver import Seat
+from .files import Files
+from .keys import NodeKeys
+from .storage import LevelStore, open_store
+from .votelog import VoteLog, open_log
+
+DATABASE_DIRECTORY: Final = "ledger"
+_NOWHERE: Final = Position(0, 0)
+
+
+class Disk:
+    """See the head of this file. Made by ``open_disk``; ``close`` it last."""
+
+    def __init__(self, path: Path, store: LevelStore, view: HeightView) -> None:
+        self.path = path
+        self.store = store
+        self.view = view
+        """The head as it was found."""
+        self.vote_log: VoteLog | None = None
+        self.seat: Seat | None = None
+        self.records: Sequence[Record] = ()
+        """What the signing log held."""
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
+
+    async def write(self, batch: Batch) -> None:
+        """One synced batch, in the writer thread."""
+        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+
+    def log_position(self) -> Position:
+        """Where the signing log stands, durably."""
+        return _NOWHERE if self.vote_log is None else self.vote_log.durable
+
+    def close(self) -> None:
+        """Finish what is being written, then give everything back."""
+        self._writer.shutdown(wait=True)
+        if self.vote_log is not None:
+            self.vote_log.close()
+        self.store.close()
+
+
+def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files | None, rotate_bytes: int) -> Disk:
+    """Open the node's database and signing log; a new database begins with the genesis. Raises ``OperatorError``."""
+    data = config.data_path
+    store = open_store(
+        data / DATABASE_DIRECTORY,
+        create=True,
+        chain_id=genesis.chain_id,
+        block_cache_bytes=config.storage.cache_bytes,
+    )
+    try:
+        view, known = load_view(store, genesis)
+        disk = Disk(data, store, view)
+        if keys.validator is not None and keys.beacon is not None:
+            disk.vote_log, decoded = open_log(
+                data, chain_id=genesis.chain_id, known=known, files=files, rotate_bytes=rotate_bytes
+            )
+            disk.records = tuple(decoded.records)
+            safety = SafetyRules(genesis.chain_id, [keys.validator.secret], keys.beacon.secret, disk.records)
+            disk.seat = Seat((keys.validator.public,), safety, disk.vote_log)
+    except HuzhuError:
+        store.close()
+        raise
+    return disk
+
+
+def read_genesis(config: Config) -> Genesis:
+    """The genesis of the node's home. Raises ``OperatorError``."""
+    try:
+        return parse_genesis(config.genesis_path.read_bytes())
+    except OSError as error:
+        raise OperatorError(
+            "GENESIS_UNREADABLE",
+            f"the genesis file {config.genesis_path} cannot be read",
+            str(error),
+            "run `huzhu init --genesis FILE`",
+        ) from error
