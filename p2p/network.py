@@ -280,6 +280,7 @@ class Network:
             self.refused["BUSY"] += 1
             writer.transport.abort()
             return
+        self._pending[host] += 1  # here, not when the task runs: a burst is accepted before any of its tasks
         self.spawn(self._use(reader, writer, "in", (host, port), None))
 
     # One connection.
@@ -294,7 +295,6 @@ class Network:
     ) -> None:
         """Shake hands, then carry messages until the link is over. ``dialled``: whom we expect to find there."""
         try:
-            tune_socket(writer)
             established = await self._shake(reader, writer, address, dialled)
         except LinkRefused as refused:
             self.refused[refused.code] += 1
@@ -336,9 +336,8 @@ class Network:
         address: Address,
         dialled: PeerState | None,
     ) -> Established:
-        if dialled is None:
-            self._pending[address[0]] += 1
         try:
+            tune_socket(writer)
             async with time_limit(self._clock, HANDSHAKE_TIMEOUT_S):
                 return await shake(
                     reader,

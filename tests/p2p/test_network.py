@@ -277,6 +277,18 @@ async def test_one_host_cannot_hold_every_place_for_a_handshake() -> None:
             open_writer.transport.abort()
 
 
+async def test_a_burst_from_one_host_takes_no_more_places_than_there_are() -> None:
+    low = Node(LOW)
+    async with running(low):
+        many = PENDING_HANDSHAKES_PER_HOST_MAX + 20
+        burst = await asyncio.gather(*(asyncio.open_connection(*low.address) for _ in range(many)))
+        heard = await asyncio.gather(*(reader.read(8) for reader, _ in burst), return_exceptions=True)
+        assert sum(isinstance(said, bytes) and len(said) == 8 for said in heard) == PENDING_HANDSHAKES_PER_HOST_MAX
+        assert low.network.refused["BUSY"] == 20
+        for _, writer in burst:
+            writer.transport.abort()
+
+
 async def test_an_address_in_use_is_the_operators_to_mend() -> None:
     low = Node(LOW)
     async with running(low):
