@@ -36,7 +36,7 @@ Entry = tuple[Index, bytes, bytes]
 CHUNK: Final = 50_000
 """Most entries held before they are written."""
 
-LISTS: Final = frozenset({Index.IDENTITY, Index.FINGERPRINT})
+LISTS: Final = frozenset({Index.IDENTITY, Index.FINGERPRINT, Index.VERSION})
 """Indexes whose value is the concatenation of the entries of one key, ascending by id."""
 
 
@@ -50,7 +50,7 @@ def _plan(row_id: int, row: Plan) -> Iterator[Entry]:
 
 
 def _version(row_id: int, row: PlanVersion) -> Iterator[Entry]:
-    yield Index.VERSION, u32(row.plan, row.effective_day, row.version), u64(row_id)
+    yield Index.VERSION, u32(row.plan), u64(row_id)
 
 
 def _member(row_id: int, row: Member) -> Iterator[Entry]:

@@ -19,7 +19,7 @@ from .errors import InvariantViolation, TransactionRejected
 from .journal import open_account
 from .params import ClassBand, PlanParams
 from .rows import NONE, Plan, PlanVersion
-from .state import Index, State, StateReader, u32
+from .state import Index, State, StateReader, u32, u64
 
 STAGE_NOTICE: Final = 0
 STAGE_SETTLE: Final = 1
@@ -54,16 +54,19 @@ def add_version(state: State, plan_id: int, effective_day: int, params: PlanPara
     """Append a version in force from ``effective_day``; returns its row id. Who may do so is governance's."""
     number = len(versions(state, plan_id))
     row_id = state.append(PlanVersion(plan_id, number, effective_day, params))
-    state.index_put(Index.VERSION, u32(plan_id, effective_day, number), row_id)
+    packed = state.index_get(Index.VERSION, u32(plan_id)) or b""
+    state.index_put(Index.VERSION, u32(plan_id), packed + u64(row_id))
     return row_id
 
 
 def versions(state: StateReader, plan_id: int) -> list[tuple[int, PlanVersion]]:
     """(row id, version) ascending by effective day; of two of one day the later decision stands last."""
+    packed = state.index_get(Index.VERSION, u32(plan_id)) or b""
     found = []
-    for _, raw_id in state.index_scan(Index.VERSION, u32(plan_id)):
-        row_id = int.from_bytes(raw_id, "big")
+    for at in range(0, len(packed), 8):
+        row_id = int.from_bytes(packed[at : at + 8], "big")
         found.append((row_id, _decode_version(state.tables.get(PlanVersion.table, row_id))))
+    found.sort(key=lambda entry: (entry[1].effective_day, entry[1].version))
     return found
 
 

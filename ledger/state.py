@@ -32,7 +32,7 @@ class Index(Enum):
     SETTLEMENT = b"s"
     """plan (4) ‖ period (4) [Settlement]"""
     VERSION = b"v"
-    """plan (4) ‖ effective day (4) ‖ version (4) [PlanVersion]"""
+    """plan (4) -> list of PlanVersion ids, 8 bytes each, ascending"""
     DEADLINE = b"d"
     """due (8) ‖ kind (1) ‖ id (8) -> empty [Plan, Claim, ...]"""
     OPEN_CLAIM = b"k"
