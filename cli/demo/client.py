@@ -16,6 +16,7 @@ from ledger.errors import OK, OperatorError
 from node.keys import KeyPair
 
 from ..client import NodeClient
+from ..output import Exit
 from ..sender import sign, submit
 from .ledger import ASSESSORS, BANK, CLOCK, HOSPITAL, PLAN, PLATFORM, DemoError, Settled
 from .report import Agreement
@@ -40,7 +41,7 @@ class HttpLedger:
         self._chain_id = chain_id
         self._stack = AsyncExitStack()
         self.down: set[str] = set()
-        """Nodes known not to run; nobody asks them."""
+        """Nodes that do not run or are still catching up; nobody asks them, for they would tell old news."""
 
     async def __aenter__(self) -> Self:
         for client in self._clients.values():
@@ -174,6 +175,24 @@ class HttpLedger:
         return account
 
     # ---- the end ---------------------------------------------------------------------------------------------------
+
+    async def is_ready(self, name: str) -> bool:
+        """Whether one node has caught up."""
+        try:
+            await self._clients[name].get("/readyz")
+        except OperatorError as error:
+            if error.exit_code in (Exit.NOT_READY.value, Exit.NOT_REACHABLE.value):
+                return False
+            raise
+        return True
+
+    async def until_ready(self, name: str) -> None:
+        """Return when one node has caught up."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await self.is_ready(name):
+            if time.monotonic() > deadline:
+                raise DemoError(f"{name} has not caught up within {PATIENCE_SECONDS:.0f} s")
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def status(self, name: str) -> dict[str, Any]:
         """What one node says of itself."""

@@ -14,8 +14,6 @@ HOSPITAL: Final = "hospital"
 REGULATOR: Final = "regulator"
 CLOCK: Final = "clock"
 """Not an organisation: whoever holds the clock key of the stepped chain."""
-NODES: Final = (PLATFORM, BANK, *ASSESSORS, REGULATOR)
-"""Organisations with a node; the regulator's is an observer."""
 PLAN: Final = 0
 
 

@@ -13,7 +13,7 @@ from .. import network as nets
 from ..network import Network
 from ..processes import kill
 from .client import HttpLedger
-from .ledger import NODES, REGULATOR, DemoError
+from .ledger import REGULATOR, DemoError
 from .script import Step
 
 KILL_DATE: Final = "2019-11-14"
@@ -48,6 +48,8 @@ class Operations:
     note: Callable[[str], None]
     restarts: int = 0
     killed: str | None = None
+    coming: set[str] = field(default_factory=set)
+    """Started and still catching up."""
     _times: Timetable = field(init=False)
     _at: int = 0
 
@@ -57,6 +59,9 @@ class Operations:
 
     async def before(self, step: Step) -> None:
         """What is due before this half-month's notice."""
+        for name in sorted(self.coming):
+            if await self.ledger.is_ready(name):
+                self._welcome(name)
         if not step.settle_date:
             return
         if self._at == self._times.kill:
@@ -68,11 +73,14 @@ class Operations:
         self._at += 1
 
     async def finish(self) -> None:
-        """Whoever is away comes back."""
+        """Whoever is away comes back and catches up."""
         if self.killed is not None:
             await self._restart("at the end")
-        if REGULATOR in self.ledger.down:
+        if self.network.node(REGULATOR).process is None:
             await self._observe("at the end")
+        for name in sorted(self.coming):
+            await self.ledger.until_ready(name)
+            self._welcome(name)
 
     async def _kill_proposer(self, when: str) -> None:
         name = await self._proposer()
@@ -113,10 +121,14 @@ class Operations:
 
     async def _start(self, name: str) -> None:
         self.network = await asyncio.to_thread(nets.start, self.network, [name])
+        self.coming.add(name)
+
+    def _welcome(self, name: str) -> None:
+        self.coming.discard(name)
         self.ledger.down.discard(name)
 
     def check_running(self) -> None:
         """Raise ``OperatorError`` for a node that has ended although nobody killed it."""
         for node in self.network.nodes:
-            if node.name in NODES and node.name not in self.ledger.down and not node.running:
+            if node.process is not None and node.name != self.killed and not node.running:
                 raise OperatorError("NODE_ENDED", f"{node.name} has ended", f"read {node.log}", "", exit_code=1)
