@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
-from .limits import BLOCK_BODY_BYTES_MAX, FEN_MAX, NAME_BYTES_MAX, VALIDATORS_MAX
+from .limits import BLOCK_BODY_BYTES_MAX, BLOCK_BYTES_MIN, FEN_MAX, NAME_BYTES_MAX, VALIDATORS_MAX
 from .params import ChainParams, ClassBand, PlanParams, TierBand
 from .roles import Role
 from .signing import PUBLIC_KEY_BYTES
@@ -28,7 +28,7 @@ CHAIN_BOUNDS: Final[dict[str, tuple[int, int]]] = {
     "heartbeat_ms": (100, 86_400_000),
     "skip_blocks": (1, 10_000),
     "draw_blocks": (1, 100),
-    "block_bytes_max": (65_536, BLOCK_BODY_BYTES_MAX),
+    "block_bytes_max": (BLOCK_BYTES_MIN, BLOCK_BODY_BYTES_MAX),
 }
 
 # Windows are a day or more, so no deadline makes an earlier one due (``deadlines.run``); claims are approved before the

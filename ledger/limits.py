@@ -17,6 +17,8 @@ BATCH_ITEMS_MAX: Final = 10_000
 """Most items (members, failures) one batch transaction may carry."""
 
 BLOCK_BODY_BYTES_MAX: Final = 4_194_304
+BLOCK_BYTES_MIN: Final = TRANSACTION_BYTES_MAX + 65_536
+"""A chain's ``block_bytes_max`` is at least this: the largest transaction fits a block, with framing and certificate."""
 BLOCK_TRANSACTIONS_MAX: Final = 10_000
 BLOCK_DEADLINES_MAX: Final = 1_000
 """At most so many due deadlines are executed in one block (``D`` of LEDGER §5)."""

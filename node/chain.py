@@ -235,8 +235,9 @@ class Chain:
         time_ms = max(self._clock_ms(), view.header.time_ms + 1)
         picked: list[tuple[bytes, bytes]] = []
         if not view.leaves_deadlines(time_ms):
-            room = self._room() - BODY_FRAME_BYTES - len(encode(self.certificate))
-            picked = self.mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms)
+            frame = BODY_FRAME_BYTES + len(encode(self.certificate))
+            alone = view.params.block_bytes_max - frame
+            picked = self.mempool.pick(self._room() - frame, BLOCK_TRANSACTIONS_MAX, time_ms, alone_bytes_max=alone)
         proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
         header = validity.assemble_header(
             view,

@@ -187,19 +187,28 @@ class Mempool:
     # ---- out ----
 
     def pick(
-        self, bytes_max: int, count_max: int, time_ms: int, exclude: Collection[bytes] = frozenset()
+        self,
+        bytes_max: int,
+        count_max: int,
+        time_ms: int,
+        exclude: Collection[bytes] = frozenset(),
+        *,
+        alone_bytes_max: int | None = None,
     ) -> list[tuple[bytes, bytes]]:
         """(id, raw) for a block at ``time_ms``, oldest first, within ``bytes_max`` of body and ``count_max``.
 
-        One that is too large for the rest of the block waits for the next one, where it comes first.
+        One that is too large for the rest of the block waits for the next one, where it comes first. The first one may
+        be as large as ``alone_bytes_max`` (default ``bytes_max``): when ``bytes_max`` is only a wish for speed, a large
+        transaction still gets a block of its own, or it would wait for ever.
         """
         picked: list[tuple[bytes, bytes]] = []
         room = bytes_max
+        alone = bytes_max if alone_bytes_max is None else alone_bytes_max
         for tx_id, entry in self._entries.items():
             if len(picked) >= count_max or room <= ITEM_OVERHEAD_BYTES:
                 break
             size = len(entry.raw) + ITEM_OVERHEAD_BYTES
-            if size <= room and tx_id not in exclude and valid_at(entry.transaction, time_ms):
+            if size <= (room if picked else alone) and tx_id not in exclude and valid_at(entry.transaction, time_ms):
                 picked.append((tx_id, entry.raw))
                 room -= size
         return picked

@@ -46,7 +46,7 @@ CHAIN_PARAMS = ChainParams(
     heartbeat_ms=600_000,
     skip_blocks=4,
     draw_blocks=3,
-    block_bytes_max=1_048_576,
+    block_bytes_max=2_097_152,
 )
 
 PLAN_PARAMS = PlanParams(

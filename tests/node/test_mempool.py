@@ -66,6 +66,20 @@ def test_transactions_are_picked_in_the_order_they_came() -> None:
     assert len(pool) == 4  # picking takes nothing out
 
 
+def test_a_transaction_larger_than_the_wished_fill_gets_a_block_of_its_own() -> None:
+    pool = Mempool(LARGE, classify)
+    small, large, later = put(pool, 1), put(pool, 2, size=500), put(pool, 3)
+    wish, most = 250, 500 + ITEM_OVERHEAD_BYTES
+    picks = []
+    for _ in range(3):
+        picked = [tx_id for tx_id, _ in pool.pick(wish, 100, 0, alone_bytes_max=most)]
+        picks.append(picked)
+        pool.remove_committed(picked, 0)
+    assert picks == [[small, later], [large], []]
+    put(pool, 4, size=501)
+    assert pool.pick(wish, 100, 0, alone_bytes_max=most) == []
+
+
 def test_a_pick_fills_its_bytes_to_the_last_one_and_not_beyond() -> None:
     pool = Mempool(LARGE, classify)
     first, large, small = put(pool, 1, size=100), put(pool, 2, size=300), put(pool, 3, size=50)
