@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from ledger.errors import PeerError
+from ledger.votes import certificate_fault, faults
 from p2p.clock import Alarm, Clock
 from p2p.limits import Channel
 from p2p.requests import RequestFailed, RequestRefused
@@ -84,6 +85,8 @@ class Sync:
         self._claims: dict[bytes, int] = {}
         self._forced = 0
         """Consensus says that the chain is at least this high."""
+        self._certified = 0
+        """The highest head that came with a valid certificate."""
         self._grace_since: float | None = None
         self._alarm = Alarm(clock)
         self._turn = 0
@@ -101,7 +104,14 @@ class Sync:
 
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the sync class that is no question. Raises ``PeerError``."""
-        self._claim(peer, decode_head(payload).height)
+        head = decode_head(payload)
+        if head.height > max(self._chain.height + 1, self._certified) and self._proves(head):
+            self._certified = head.height
+        self._claim(peer, head.height)
+
+    def _proves(self, head: Head) -> bool:
+        view = self._chain.view
+        return certificate_fault(head.certificate, view.next_validators, view.chain_id, view.epoch) is None
 
     def behind(self, peer: bytes, height: int) -> None:
         """Consensus heard that ``peer`` has decided ``height``."""
@@ -132,9 +142,20 @@ class Sync:
         return max([self._chain.height, *self._claims.values()])
 
     @property
+    def best_known(self) -> int:
+        """The highest head that is certified or that f + 1 validators claim (CONSENSUS §3); ours if none is above.
+
+        A claim by fewer is worth a question, but must not make the node refuse its clients.
+        """
+        claims = sorted((height for peer, height in self._claims.items() if self._is_validator(peer)), reverse=True)
+        f = faults(len(self._chain.view.next_validators))
+        vouched = claims[f] if len(claims) > f else 0
+        return max(self._chain.height, self._certified, vouched)
+
+    @property
     def blocks_behind(self) -> int:
-        """Blocks between our head and the highest claim."""
-        return self.best_claim - self._chain.height
+        """Blocks between our head and the best known one."""
+        return self.best_known - self._chain.height
 
     def _target(self) -> int:
         """The height to fetch up to now; our own when there is nothing to fetch."""

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from ledger.blocks import header_hash
 from ledger.calendar import MS_PER_DAY
 from ledger.codec import encode
 from ledger.errors import PeerError
 from ledger.transactions import AdvanceClock
-from ledger.votes import Certificate
+from ledger.votes import Certificate, faults
 from node.chain import Chain as NodeChain
 from node.sync import ANSWER_TIMEOUT_S, Sync
 from node.wire import Blocks, GetBlocks, Head, RawBlock, decode_head, decode_question, encode_wire
@@ -205,6 +206,27 @@ async def test_a_validator_leaves_the_block_it_is_deciding_to_consensus_until_it
     await asyncio.wait([task])
     follower.sync.behind(b"a", 2)
     await follower.caught_up()
+
+
+@pytest.mark.asyncio
+async def test_a_head_counts_only_with_a_valid_certificate_or_when_f_plus_one_validators_claim_it() -> None:
+    follower = Follower(5)
+    validators = len(follower.chain.view.next_validators)
+    for liar in (b"x", b"y", b"z", b"validator 0"):
+        follower.peer(liar, follower.honest, claims=1_000)
+        assert follower.sync.best_claim == 1_000
+        assert follower.sync.blocks_behind == 0
+    for honest in range(1, faults(validators) + 1):
+        follower.peer(b"validator %d" % honest, follower.honest, claims=700)
+    assert follower.sync.blocks_behind == 700, "of f + 1 one at least is honest"
+
+    follower = Follower(5)
+    block = follower.source.blocks[-1]
+    head = Head(5, header_hash(encode(block.header)), block.certificate)
+    follower.sync.received(b"x", encode_wire(head))
+    assert follower.sync.blocks_behind == 5
+    await follower.chain.import_block(raw(follower.source.blocks[0]))
+    assert follower.sync.blocks_behind == 4
 
 
 @pytest.mark.asyncio
