@@ -1,0 +1,48 @@
+"""Fixtures of the end-to-end tests: one shared network, and the nodes' logs in every failure."""
+
+import signal
+from collections.abc import Generator, Iterator
+from types import FrameType
+
+import pytest
+
+from tests.e2e.network import LiveNetwork
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ended_by_sigterm_like_by_ctrl_c() -> Iterator[None]:
+    """A test run that is told to end still ends its nodes."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
+    """Four validators, and three observers that nobody has started yet."""
+    with LiveNetwork(tmp_path_factory.mktemp("shared") / "net", observers=3) as network:
+        yield network
+
+
+@pytest.fixture
+def four(shared: LiveNetwork) -> LiveNetwork:
+    """The shared network with its four validators ready, whatever the test before did to it."""
+    return shared.up()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Append the end of every node's log to the report of a failure."""
+    report = yield
+    if report.failed:
+        for network in LiveNetwork.alive:
+            for node in network.nodes.values():
+                if node.groups:
+                    report.sections.append((node.name, node.report()))
+    return report
