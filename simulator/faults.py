@@ -45,6 +45,10 @@ class Plan:
     fsync_ms_max: int
     transaction_every_ms: int
     byzantine: frozenset[int]
+    twins: bool
+    """Byzantine means: two honest nodes with one key, instead of liars."""
+    byzantine_heals: bool
+    """Whether liars fall silent at the heal."""
     unlucky: frozenset[int]
     """Whose records may be lost or rolled back."""
     dead: frozenset[int]
@@ -105,6 +109,8 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         fsync_ms_max=random.choice((0, 5, 50)),
         transaction_every_ms=random.choice((100, 300, 1_000)),
         byzantine=frozenset(numbers[:byzantine]),
+        twins=random.random() < 0.25,
+        byzantine_heals=random.random() < 0.4,
         unlucky=frozenset(numbers[byzantine : byzantine + unlucky]),
         dead=frozenset(numbers[byzantine + unlucky : byzantine + unlucky + dead]),
     )

@@ -141,7 +141,7 @@ class Checker:
         if (
             chosen is not None
             and isinstance(message, Prepare | Commit)
-            and message.round >= chosen[0]
+            and message.round >= chosen[0] + isinstance(message, Prepare)
             and message.hash != chosen[1]
         ):
             raise Violation("lock_rule", f"{node} signed {message}; round {chosen[0]} chose another block")
@@ -180,7 +180,7 @@ class Checker:
         """A Commit of ``seat`` exists, honest or not."""
         signers = self.committed_by[message.height, message.round, message.hash]
         signers.add(seat)
-        if enough(len(signers | self.byzantine), n) and enough(len(signers), n):
+        if enough(len(signers), n):
             chosen = self.chosen.setdefault(message.height, (message.round, message.hash))
             if chosen[1] != message.hash:
                 raise Violation("one_block", f"q Commits for two blocks at height {message.height}")
@@ -235,9 +235,10 @@ class Checker:
         if not self.oracle.verify(validators[vote.index].validator_key, digest, vote.signature):
             return False
         by_signer = seen.by_signer[message.round, vote.index]
-        if message.round <= core.round and (len(by_signer) < 2 or message.hash in by_signer):
+        if len(by_signer) < 2 or message.hash in by_signer:
             by_signer.add(message.hash)
-            seen.commits[message.round, message.hash].add(vote.index)
+            if message.round <= core.round:
+                seen.commits[message.round, message.hash].add(vote.index)
         return True
 
     # ---- after a step ----

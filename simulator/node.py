@@ -21,7 +21,7 @@ from consensus.messages import RECENT_BYTES_MAX, Message, decode_message, encode
 from consensus.records import FirstRecord, Record
 from consensus.safety import SafetyRules
 from consensus.scheme import Scheme
-from ledger.errors import OperatorError, TransactionRejected
+from ledger.errors import HuzhuError, OperatorError, TransactionRejected
 from ledger.transactions import decode_transaction, transaction_id
 from ledger.votes import Certificate, ValidatorEntry, quorum
 from node.mempool import Limits, Mempool, SignerClass
@@ -279,6 +279,10 @@ class SimNode:
                 for effect in effects:
                     if not self._perform(effect, life):
                         return
+        except HuzhuError:
+            if self.honest:
+                raise
+            self.crash()  # confused by its own lies, or by its twin's
         finally:
             if self.life == life:
                 self._feeding = False

@@ -16,6 +16,7 @@ from ledger.params import ChainParams
 from ledger.rows import Validator
 from ledger.transactions import AdvanceClock, Transaction
 
+from .byzantine import ByzantineNode, Cabal
 from .faults import Plan, make_plan
 from .invariants import Checker, Violation
 from .marks import Marks
@@ -53,6 +54,7 @@ class Simulation:
         self._gaps = plan.mempool_gaps
         self._salt = 0
         self._sent: list[bytes] = []
+        self._cabal = Cabal()
         self._make_nodes()
 
     # ---- what nodes ask of their surroundings ----
@@ -85,10 +87,21 @@ class Simulation:
         for number in range(count):
             replica: Replica = LightReplica(params, rows, self.scheme, rotated)
             seeds = (_seed(number, b"first"), _seed(number, b"rotated"))
-            node = SimNode(number, number, self, replica, seeds, _seed(number, b"beacon"))
-            node.honest = number not in plan.byzantine
-            node.crash_hook = self._crash_hook
-            self.nodes.append(node)
+            liar = number in plan.byzantine and not plan.twins
+            kind = ByzantineNode if liar else SimNode
+            self._add(kind(number, number, self, replica, seeds, _seed(number, b"beacon")))
+        for seat in sorted(plan.byzantine) if plan.twins else ():
+            replica = LightReplica(params, rows, self.scheme, rotated)
+            seeds = (_seed(seat, b"first"), _seed(seat, b"rotated"))
+            self._add(SimNode(len(self.nodes), seat, self, replica, seeds, _seed(seat, b"beacon")))
+
+    def _add(self, node: SimNode) -> None:
+        node.honest = node.seat not in self.plan.byzantine
+        node.crash_hook = self._crash_hook
+        if isinstance(node, ByzantineNode):
+            node.conspire(self._cabal, self.checker.count_commit, partial(self.transaction, 0, 5_000))
+            self._every(node.every_ms, node.speak, lasting=True)
+        self.nodes.append(node)
 
     def _row(self, seat: int, *, active: bool) -> Validator:
         return Validator(
@@ -143,7 +156,7 @@ class Simulation:
 
     def _schedule(self) -> None:
         plan = self.plan
-        self._every(plan.transaction_every_ms, self._client)
+        self._every(plan.transaction_every_ms, self._client, lasting=True)
         self._every(plan.partition_every_ms, self._partition)
         self._every(plan.pause_every_ms, self._pause)
         self._every(plan.crash_every_ms, self._crash_some)
@@ -155,14 +168,14 @@ class Simulation:
         if plan.backups:
             self._every(700, self._lose)
 
-    def _every(self, mean_ms: int, action: Callable[[], None]) -> None:
-        """Again and again at random moments; until the heal, but for the clients."""
+    def _every(self, mean_ms: int, action: Callable[[], None], *, lasting: bool = False) -> None:
+        """Again and again at random moments; until the heal, unless it is lasting."""
         if not mean_ms:
             return
         world = self.world
 
         def again() -> None:
-            if not self.healed or action == self._client:
+            if lasting or not self.healed:
                 action()
                 world.later(world.random.randint(1, 2 * mean_ms), again)
 
@@ -178,7 +191,7 @@ class Simulation:
         for node in self.nodes:
             node.paused_until_ms = 0
             node.skew_ms = 0
-            if node.number in plan.dead:
+            if node.number in plan.dead or (not node.honest and plan.byzantine_heals):
                 node.crash()
             else:
                 node.start()
