@@ -131,6 +131,19 @@ def test_claimants_are_covered_of_the_right_age_and_claim_once() -> None:
         assert {YOUNG: age < 40, MIDDLE: age >= 40, MILD: True}[patient.kind]
 
 
+def test_nobody_claims_whose_debit_failed_or_is_about_to() -> None:
+    people = make_people(200)
+    people.noticed(24)
+    people.closed(5)
+    people.noticed(25)
+    owing = people.arrears.keys() | set(people._noticed().failures)
+    assert len(owing) >= 3
+    patients = people.patients((0, 0, 200 - len(owing)), DAY + 200)
+    assert owing.isdisjoint(patient.member for patient in patients)
+    with pytest.raises(ScriptError):
+        people.patients((0, 0, 201 - len(owing)), DAY + 200)
+
+
 def test_while_everybody_waits_only_accidents_happen() -> None:
     people = make_people(2000)
     patients = people.patients((2, 2, 0), DAY + 10)
