@@ -166,3 +166,11 @@ def test_the_rest_of_the_system_does_not_know_of_the_demo() -> None:
     for package in ("ledger", "consensus", "p2p", "node", "simulator"):
         for file in Path(package).rglob("*.py"):
             assert "demo" not in file.read_text(), file
+
+
+def test_the_first_published_shares_come_out_within_two_percent() -> None:
+    results = replay(Scale(1000, 20), 14)[1]
+    shares = {step.settle_date: (settled.share_fen, step.published_fen) for step, settled in results}
+    assert shares["2019-06-28"] == (51, 51)
+    for share, published in shares.values():
+        assert published is None or abs(share - published) <= 0.02 * published
