@@ -21,7 +21,7 @@ async def step(network: Network, at: str, days: int) -> None:
     to_ms = network.genesis.values.clock_start_ms + days * MS_PER_DAY
     outcome = (await network.submit(at, ("clock", AdvanceClock(to_ms))))[0]
     assert outcome.code == "OK"
-    await network.until(lambda node: node.chain.seen(outcome.id))
+    await network.until(lambda node: node.chain.current.blocks.place_of(outcome.id) is not None)
 
 
 async def settle(network: Network) -> None:
