@@ -109,6 +109,7 @@ class Network:
                     f"cannot listen on {host}:{port}",
                     str(error),
                     "choose a free address in the config",
+                    exit_code=1,
                 ) from error
         for key in list(self._states):
             self._keep_dialled(key)

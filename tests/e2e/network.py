@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -144,7 +145,7 @@ class LiveNode:
         leader = self.pid
         self.signal(signal.SIGKILL)
         self.wait()
-        until(lambda: not group_members(leader), 5, f"what {self.name} had started ends with it")
+        until(partial(_gone, leader), 5, f"what {self.name} had started ends with it")
 
     def pause(self) -> None:
         """SIGSTOP: it keeps its sockets and says nothing."""
@@ -165,7 +166,7 @@ class LiveNode:
             self.process.wait()
             self.process = None
         for leader in self.groups:
-            until(lambda leader=leader: not group_members(leader), 5, f"nothing of {self.name} is left")
+            until(partial(_gone, leader), 5, f"nothing of {self.name} is left")
 
     # ---- asking ----
 
@@ -237,7 +238,7 @@ class LiveNetwork:
     def await_ready(self, *nodes: LiveNode, seconds: float = READY_SECONDS) -> None:
         """Wait until they answer that clients may come."""
         for node in nodes:
-            until(lambda node=node: self._ready(node), seconds, f"{node.name} is ready")
+            until(partial(self._ready, node), seconds, f"{node.name} is ready")
 
     def _ready(self, node: LiveNode) -> bool:
         if not node.running:
@@ -294,7 +295,7 @@ class LiveNetwork:
     def await_height(self, height: int, *nodes: LiveNode, seconds: float = COMMIT_SECONDS) -> None:
         """Wait until the nodes (default: all that serve) have committed ``height``."""
         for node in nodes or [node for node in self.nodes.values() if node.serving]:
-            until(lambda node=node: node.height >= height, seconds, f"{node.name} reaches height {height}")
+            until(partial(_reached, node, height), seconds, f"{node.name} reaches height {height}")
 
     def await_agreement(self, *nodes: LiveNode, seconds: float = COMMIT_SECONDS) -> dict[str, Any]:
         """Wait until the nodes (default: all that serve) tell the same head and the same roots; that head."""
@@ -312,6 +313,14 @@ class LiveNetwork:
         """The validator's position in the set."""
         validators = next(node for node in self.nodes.values() if node.serving).api.get("/v1/validators")["validators"]
         return next(int(entry["index"]) for entry in validators if entry["name"] == name)
+
+
+def _gone(leader: int) -> bool:
+    return not group_members(leader)
+
+
+def _reached(node: LiveNode, height: int) -> bool:
+    return node.height >= height
 
 
 def _live(node: nets.NetworkNode) -> LiveNode:

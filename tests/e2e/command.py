@@ -1,0 +1,58 @@
+"""The console script as a user runs it: arguments in, exit code and output out."""
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cli.processes import command
+
+SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one command left behind."""
+
+    arguments: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on stdout."""
+        found = json.loads(self.stdout)
+        assert isinstance(found, dict)
+        return found
+
+    @property
+    def error(self) -> dict[str, str]:
+        """The error object; checks its shape."""
+        found = self.json
+        assert set(found) == {"error"}, self
+        assert set(found["error"]) == {"code", "what", "why", "next"}, self
+        error: dict[str, str] = found["error"]
+        return error
+
+
+def huzhu(*arguments: str | Path, environ: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Ran:
+    """Run one command to its end."""
+    texts = tuple(map(str, arguments))
+    done = subprocess.run(
+        [*command(), *texts],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        env={**os.environ, **(environ or {})},
+        check=False,
+    )
+    return Ran(texts, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def in_json(*arguments: str | Path, **options: Any) -> Ran:
+    """The same with ``--output json``."""
+    return huzhu(*arguments, "--output", "json", **options)
