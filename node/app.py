@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from consensus.core import Consensus
+from consensus.log import Position
 from ledger.errors import HuzhuError, InvariantViolation, OperatorError
 from p2p.clock import Clock, SystemClock
 from p2p.gossip import TransactionGossip
@@ -207,7 +208,7 @@ class Node:
             log=self.log,
         )
         if self._disk.vote_log is not None:
-            self._disk.vote_log.start(loop.call_soon_threadsafe, self.driver.durable, self._log_stalled)
+            self._disk.vote_log.start(loop.call_soon_threadsafe, self._durable, self._log_stalled)
         if not self.disk.has_room:
             self.driver.hold()
         self.window = Window(
@@ -291,6 +292,12 @@ class Node:
     async def _await_fatal(self) -> None:
         if self._fatal is not None:
             await self._fatal
+
+    def _durable(self, position: Position) -> None:
+        log = self._disk.vote_log
+        if log is not None:
+            self.metrics.fsync_seconds.labels("signing").observe(log.sync_s)
+        self.driver.durable(position)
 
     def _log_stalled(self, error: OperatorError) -> None:
         log = self._disk.vote_log

@@ -466,7 +466,7 @@ class Chain:
             blockstore.put_validators(batch, old.after_next_validators)
         minute = block.header.time_ms // 60_000
         if minute != self._seen_minute:
-            for key in self.blocks.expired_seen(0, block.header.time_ms):
+            for key in self.blocks.expired_seen(self._seen_minute, block.header.time_ms):
                 batch.delete(key)
             self._seen_minute = minute
         return batch

@@ -148,6 +148,8 @@ class Driver:
         self._held: deque[Persist] | None = None
         self._said: set[DueReason] = set()
         self._due_timer: TimerHandle | None = None
+        self._watching_old = False
+        """Whether the due timer runs off soon enough for the transactions that wait."""
         self._pushed_s = 0.0
         self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_KEPT_MAX)
         """Contradictions seen lately, for the operator; the oldest is forgotten."""
@@ -231,7 +233,7 @@ class Driver:
     def pending(self) -> None:
         """Transactions have entered the mempool."""
         self._say(DueReason.PENDING)
-        if self._due_timer is None or len(self._mempool) == 1:
+        if not self._watching_old:
             self._watch_due()
 
     def hold(self) -> None:
@@ -284,7 +286,8 @@ class Driver:
         if wait_ms <= 0:
             self._say(DueReason.DEADLINE if chain.deadline_due() else DueReason.HEARTBEAT)
             wait_ms = chain.view.params.heartbeat_ms
-        if len(self._mempool):
+        self._watching_old = len(self._mempool) > 0
+        if self._watching_old:
             bound_ms = chain.view.params.announce_bound_ms
             self._watch_old(bound_ms)
             wait_ms = min(wait_ms, bound_ms)

@@ -16,6 +16,7 @@ Rules of this file
 
 import errno
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -221,6 +222,8 @@ class VoteLog:
         self._failure: OperatorError | None = None
         self._thread: threading.Thread | None = None
         self._end = self._durable = decoded.end
+        self.sync_s = 0.0
+        """How long the newest fsync took, for the metrics."""
         self._offset = decoded.offset
         self._records: list[Record] = list(decoded.records)
         self._batched = known
@@ -356,7 +359,9 @@ class VoteLog:
         except _DiskFullError:
             self._files.truncate(self._descriptor, self._offset)
             raise
+        since_s = time.perf_counter()
         self._files.fsync(self._descriptor)
+        self.sync_s = time.perf_counter() - since_s
         self._offset += len(data)
 
     def _rotate(self, data: bytes) -> None:

@@ -329,7 +329,7 @@ def test_a_waiting_transaction_is_told_once_a_height() -> None:
 def test_an_old_transaction_makes_a_block_due_once_a_quorum_announced_it() -> None:
     bench = Bench()
     bench.driver.start()
-    (tx_id,) = bench.wait_for_block(bench.transaction())
+    tx_id, _ = bench.wait_for_block(bench.transaction(), bench.transaction())
     bound_s = bench.chain.view.params.announce_bound_ms / 1_000
     bench.clock.advance(2 * bound_s)
     assert DueReason.ANNOUNCED not in bench.due(), "age alone is not enough"
