@@ -173,7 +173,7 @@ class Node:
             chain=self.chain,
             links=self.network,
             clock=clock,
-            is_validator=self.neighbours.is_validator,
+            seat_of=self.neighbours.seat_of,
             votes=lambda: self._own_index() is not None,
             refuted=lambda peer: self.driver.head_refuted(peer),
         )

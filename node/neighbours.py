@@ -62,9 +62,9 @@ class Neighbours:
             clock=clock,
         )
 
-    def is_validator(self, peer: bytes) -> bool:
-        """Whether the peer has a seat at the open height."""
-        return self.roster.index_of(peer) is not None
+    def seat_of(self, peer: bytes) -> int | None:
+        """The position in V(open height) behind the link; None for all others."""
+        return self.roster.index_of(peer)
 
     def refresh(self) -> bool:
         """A block was committed: take over what it changed; whether the validator set is another one."""

@@ -69,17 +69,17 @@ class Sync:
         chain: Chain,
         links: Links,
         clock: Clock,
-        is_validator: Callable[[bytes], bool],
+        seat_of: Callable[[bytes], int | None],
         votes: Callable[[], bool],
         refuted: Callable[[bytes], None],
     ) -> None:
-        """``is_validator(peer)``: whether the peer follows by consensus; ``votes()``: whether we do.
+        """``seat_of(peer)``: the position in V(open height) behind the link; ``votes()``: whether we do.
 
         ``refuted(peer)``: its claim was not kept."""
         self._chain = chain
         self._links = links
         self._clock = clock
-        self._is_validator = is_validator
+        self._seat_of = seat_of
         self._votes = votes
         self._refuted = refuted
         self._claims: dict[bytes, int] = {}
@@ -128,7 +128,7 @@ class Sync:
         """A listener of the chain: tell those who do not follow by consensus."""
         head = encode_wire(Head(committed.height, committed.hash, committed.certificate))
         for peer in self._links.connected():
-            if not self._is_validator(peer):
+            if self._seat_of(peer) is None:
                 self._links.send(peer, Channel.SYNC, head)
 
     def _own_head(self) -> bytes:
@@ -147,7 +147,12 @@ class Sync:
 
         A claim by fewer is worth a question, but must not make the node refuse its clients.
         """
-        claims = sorted((height for peer, height in self._claims.items() if self._is_validator(peer)), reverse=True)
+        by_seat: dict[int, int] = {}
+        for peer, height in self._claims.items():
+            seat = self._seat_of(peer)
+            if seat is not None:  # an organisation with two nodes still is one
+                by_seat[seat] = max(height, by_seat.get(seat, 0))
+        claims = sorted(by_seat.values(), reverse=True)
         f = faults(len(self._chain.view.next_validators))
         vouched = claims[f] if len(claims) > f else 0
         return max(self._chain.height, self._certified, vouched)

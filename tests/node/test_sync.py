@@ -63,7 +63,7 @@ class Follower:
             chain=self.chain,
             links=self.links,
             clock=SystemClock(),
-            is_validator=lambda peer: peer.startswith(b"validator"),
+            seat_of=lambda peer: int(peer.split()[1]) if peer.startswith(b"validator") else None,
             votes=lambda: votes,
             refuted=self.refuted.append,
         )
@@ -216,6 +216,8 @@ async def test_a_head_counts_only_with_a_valid_certificate_or_when_f_plus_one_va
         follower.peer(liar, follower.honest, claims=1_000)
         assert follower.sync.best_claim == 1_000
         assert follower.sync.blocks_behind == 0
+    follower.peer(b"validator 0 with a second node", follower.honest, claims=1_000)
+    assert follower.sync.blocks_behind == 0, "the same seat twice is one"
     for honest in range(1, faults(validators) + 1):
         follower.peer(b"validator %d" % honest, follower.honest, claims=700)
     assert follower.sync.blocks_behind == 700, "of f + 1 one at least is honest"
