@@ -160,10 +160,14 @@ class ByzantineNode(SimNode):
         if context is None or context.index is None or context.height != self.height + 1:
             return None
         picked = []
-        if self.world.chance(0.5):
+        random, chain = self.world.random, self.replica.chain
+        if random.random() < 0.5:
             raw = self.new_transaction()
+            old = [again for sealed in chain[-8:] for again in sealed.transactions]
+            if old and random.random() < 0.5:
+                raw = random.choice(old)
             picked.append((transaction_id(raw), raw))
-        shifted_ms = self.clock_ms + self.world.random.randint(-20, 20)
+        shifted_ms = self.clock_ms + random.randint(-20, 20)
         block = self.replica.build(context.validators[context.index], self.safety.beacon_proof, picked, shifted_ms)
         return block, tuple(raw for _, raw in picked)
 
@@ -196,6 +200,14 @@ def _equivocate(node: ByzantineNode, message: Message) -> Message | None:
     vote = Proposal(message.message.height, message.message.round, header_hash(block.header))
     node.cabal.hashes.append(vote.hash)
     return structs.replace(node.signed_anew(vote, message), block=block, recent=recent)
+
+
+def _swap_block(node: ByzantineNode, message: Message) -> Message | None:
+    """Another block under the same signed hash."""
+    other = node.another_block()
+    if other is None or not isinstance(message, SignedProposal):
+        return message
+    return structs.replace(message, block=other[0], recent=other[1])
 
 
 def _without_bodies(_node: ByzantineNode, message: Message) -> Message | None:
@@ -310,6 +322,7 @@ _OUTGOING: Final = (
     Attack(_equivocate, SignedProposal),
     Attack(_equivocate, SignedProposal),
     Attack(_without_bodies, SignedProposal),
+    Attack(_swap_block, SignedProposal),
     Attack(_spoil_justification, SignedProposal),
     Attack(_spoil_justification, SignedProposal),
     Attack(_other_vote, SignedPrepare, SignedCommit),

@@ -17,7 +17,7 @@ from typing import Final
 from consensus import effects as fx
 from consensus import events as ev
 from consensus.candidates import CANDIDATES_MAX
-from consensus.log import Decoded, height_of
+from consensus.log import Decoded
 from consensus.logstate import BODIES_MAX, LogState
 from consensus.messages import (
     CommitCertificate,
@@ -73,8 +73,8 @@ class Seen:
 
     answered: set[int] = field(default_factory=set)
     """Seats whose LastSeen answer to this life's nonce arrived."""
-    head: int = 0
-    """The highest certified head among them."""
+    heads: dict[int, int] = field(default_factory=dict)
+    """Certified heads that honest nodes answered, by node; without those that could not be had."""
     height: int = 0
     commits: dict[tuple[int, bytes], set[int]] = field(default_factory=lambda: defaultdict(set))
     by_signer: dict[tuple[int, int], set[bytes]] = field(default_factory=lambda: defaultdict(set))
@@ -88,8 +88,12 @@ class Checker:
         self.marks = marks
         self.byzantine = byzantine
         """Seats."""
+        self.head = 0
+        """The highest block any honest node has committed."""
         self.blocks: dict[int, bytes] = {}
         self.roots: dict[int, bytes] = {}
+        self.next_sets: dict[int, bytes] = {}
+        """By height, the hash of V(height + 1)."""
         self.placed: dict[bytes, int] = {}
         """Height of each transaction."""
         self.history: dict[tuple[int, int], KeyHistory] = defaultdict(KeyHistory)
@@ -153,8 +157,10 @@ class Checker:
         seats = {entry.seat for entry in validators}
         if not enough(len((seen.answered | {node.seat}) & seats), len(validators)):
             raise Violation("last_seen_first", f"{node} signed {message} after {len(seen.answered)} answers")
-        if message.height != node.height + 1:
-            raise Violation("open_height", f"{node} signed {message} with its head at {node.height}")
+        if message.height != node.synced_height + 1:
+            raise Violation("open_height", f"{node} signed {message}; {node.synced_height} is what its database holds")
+        if any(head > node.height for head in seen.heads.values()):
+            raise Violation("caught_up_first", f"{node} signed {message}; it was told of {max(seen.heads.values())}")
 
     def _judge_round(self, node: SimNode, message: Vote) -> None:
         """Round synchrony: at most one above the q-th highest round ever signed at that height."""
@@ -210,7 +216,10 @@ class Checker:
         if isinstance(message, LastSeenAnswer):
             pending = node.core.state.last_seen
             if pending is not None and message.nonce == pending.nonce:
-                seen.answered.add(node.peers.nodes[sender].seat)
+                answerer = node.peers.nodes[sender]
+                seen.answered.add(answerer.seat)
+                if answerer.honest:
+                    seen.heads[sender] = message.head_height
             self._hold_certificate(node, seen, message.head_certificate)
         elif isinstance(message, CommitCertificate):
             self._hold_certificate(node, seen, message.certificate)
@@ -248,13 +257,26 @@ class Checker:
         if not node.honest or not node.core.height:
             return
         seen = self._seen(node)
+        self.head = max(self.head, node.height)
         if isinstance(event, ev.Received):
             if isinstance(event.message, SignedProposal):
                 self._judge_acceptance(node, event.message)
+            elif isinstance(event.message, SignedRoundChange | PreparedRoundChange):
+                self._judge_round_change(node, event.message)
             self._judge_decision(node, seen)
         elif isinstance(event, ev.BodyAvailable | ev.HeightStarted):
             self._judge_decision(node, seen)
+        elif isinstance(event, ev.HeadRefuted):
+            seen.heads.pop(number_of(event.peer), None)
         self._judge_bounds(node)
+
+    def _judge_round_change(self, node: SimNode, message: SignedRoundChange | PreparedRoundChange) -> None:
+        change = message.change if isinstance(message, PreparedRoundChange) else message
+        state = node.core.state.open
+        if state.tally.changes.get(change.index) == change and change.message.height == state.context.height:
+            fault = self.oracle.round_change_fault(change, state.context.validators)
+            if fault is not None:
+                raise Violation("justified", f"{node} counts {change.message}: {fault}")
 
     def _judge_acceptance(self, node: SimNode, proposal: SignedProposal) -> None:
         state = node.core.state.open
@@ -289,23 +311,21 @@ class Checker:
 
     def _judge_bounds(self, node: SimNode) -> None:
         core = node.core.state
-        state, n = core.open, len(core.open.context.validators)
-        votes = 2 * n * (ROUNDS_MAX + 1)
-        sizes = (
-            ("prepares", len(state.tally.prepares), votes),
-            ("commits", len(state.tally.commits), votes),
-            ("round changes", len(state.tally.changes), n),
-            ("candidates", len(state.candidates), CANDIDATES_MAX),
-            ("early messages", len(core.early), 5 * VALIDATORS_MAX),
-            ("early peers", core.early.peers, 2 * n + 2),
-            ("bodies", len(core.record.bodies), BODIES_MAX),
-            ("requests", len(state.asked), 4 * n + CANDIDATES_MAX),
-            ("accusations", len(state.accused), 4 * n),
-            ("accepted", len(state.accepted), 2 * ROUNDS_MAX),
-        )
-        for name, size, bound in sizes:
-            if size > bound:
-                raise Violation("bounded", f"{node} holds {size} {name}, at most {bound} allowed")
+        state = core.open
+        tally, n = state.tally, len(state.context.validators)
+        votes = 2 * n * (min(state.round + 1, ROUNDS_MAX) + 1)
+        if (
+            len(tally.prepares) > votes
+            or len(tally.commits) > votes
+            or len(tally.changes) > n
+            or len(state.candidates) > CANDIDATES_MAX
+            or len(core.early) > 5 * VALIDATORS_MAX
+            or len(core.record.bodies) > BODIES_MAX
+            or len(state.asked) > 4 * n + CANDIDATES_MAX
+            or len(state.accused) > 4 * n
+            or len(state.accepted) > 2 * ROUNDS_MAX
+        ):
+            raise Violation("bounded", f"{node} holds {tally_sizes(node)}")
 
     # ---- effects ----
 
@@ -357,6 +377,12 @@ class Checker:
         if not node.honest:
             return
         self._judge_block(sealed.height, sealed.hash)
+        header = sealed.header
+        bound = self.next_sets.setdefault(header.height, header.next_validators_hash)
+        if bound != header.next_validators_hash or self.next_sets.get(header.height - 1, header.validators_hash) != (
+            header.validators_hash
+        ):
+            raise Violation("set_bound", f"V({header.height}) is not what header {header.height - 1} says")
         root = node.replica.view.state_root
         if self.roots.setdefault(sealed.height, root) != root:
             raise Violation("equal_roots", f"{node} has another state after height {sealed.height}")
@@ -431,6 +457,19 @@ def _durable_fault(records: Sequence[Record], signed: object) -> str | None:
     return None
 
 
-def records_at(records: Sequence[Record], height: int) -> int:
-    """How many records speak of this height."""
-    return sum(1 for record in records if height_of(record) == height)
+def tally_sizes(node: SimNode) -> dict[str, int]:
+    """How much the node holds of what others may fill."""
+    core = node.core.state
+    state, tally = core.open, core.open.tally
+    return {
+        "round": state.round,
+        "prepares": len(tally.prepares),
+        "commits": len(tally.commits),
+        "round changes": len(tally.changes),
+        "candidates": len(state.candidates),
+        "early": len(core.early),
+        "bodies": len(core.record.bodies),
+        "asked": len(state.asked),
+        "accused": len(state.accused),
+        "accepted": len(state.accepted),
+    }

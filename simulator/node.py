@@ -100,6 +100,8 @@ class SimNode:
         self.disk = LogDisk(FirstRecord(CHAIN_ID, self.keys[0], False))
         self.known = START
         """The log's position that the database's newest batch names."""
+        self.log_lost = False
+        """The log is gone; the next start declares it lost."""
         self.mempool = _new_mempool()
         self.honest = True
         self.alive = False
@@ -139,13 +141,18 @@ class SimNode:
         return self.replica.view.height
 
     @property
+    def synced_height(self) -> int:
+        """Of the newest block whose batch is durable: a commit is one synced batch, so there is no difference."""
+        return self.replica.view.height
+
+    @property
     def clock_ms(self) -> int:
         """The node's own idea of the time."""
         return START_MS + self.world.now_ms + self.skew_ms
 
     # ---- life ----
 
-    def start(self, *, first: FirstRecord | None = None) -> None:
+    def start(self) -> None:
         """A new process: read the log, or begin one that says that the old one was lost."""
         if self.alive:
             return
@@ -155,11 +162,12 @@ class SimNode:
         self.mempool = _new_mempool()
         written = tuple(self.disk.durable_records)
         try:
-            if first is not None:
+            if self.log_lost:
                 raise OperatorError("LOG_MISSING", "the simulated log", "it was lost")
             decoded = self.disk.open(self.known)
         except OperatorError as error:
             self.world.trace(str(self), "record-lost", described=error)
+            self.log_lost = False
             self.disk.replace(FirstRecord(CHAIN_ID, self.keys[0], True))
             self.peers.watcher.lost(self)
             self.known = START
@@ -433,7 +441,7 @@ class SimNode:
 
     def submit(self, raw: bytes) -> None:
         """A client sends a transaction."""
-        if self._admit(raw):
+        if self.alive and self._admit(raw):
             self._gossip(raw)
 
     def _gossip(self, raw: bytes) -> None:

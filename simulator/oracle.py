@@ -4,6 +4,8 @@ Source: "The Istanbul BFT Consensus Algorithm"/QBFT and its Dafny text, with thi
 *distinct current validators*. Everything is recomputed from the message's values; signatures are verified here too.
 """
 
+from hashlib import sha256
+
 from consensus.messages import SignedPrepare, SignedProposal, SignedRoundChange
 from consensus.scheme import Scheme
 from ledger.votes import Certificate, Commit, ValidatorEntry
@@ -48,6 +50,15 @@ class Oracle:
             return f"{len(signers)} distinct signers of {len(validators)}, {len(certificate.seals)} seals"
         return None
 
+    def round_change_fault(self, change: SignedRoundChange, validators: tuple[ValidatorEntry, ...]) -> str | None:
+        """Why this round change may not be counted (QBFT ``validRoundChange``)."""
+        message = change.message
+        if not self.signed(change, validators):
+            return "not signed by the validator it names"
+        if message.prepared_round >= message.round:
+            return "prepared in a round that is not below its target"
+        return None
+
     def proposal_fault(
         self,
         proposal: SignedProposal,
@@ -57,6 +68,8 @@ class Oracle:
     ) -> str | None:
         """Why an honest node may not accept this proposal (QBFT ``isReceivedProposalJustified``)."""
         message, n = proposal.message, len(validators)
+        if sha256(proposal.block.header).digest() != message.hash:
+            return "the block is not the one proposed"
         if proposal.index != proposer or not self.signed(proposal, validators):
             return "it is not by the proposer of its round"
         changes, prepares = proposal.round_changes, proposal.prepares

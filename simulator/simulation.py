@@ -8,7 +8,6 @@ from random import Random
 from typing import Final
 
 from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
-from consensus.records import FirstRecord
 from consensus.scheme import Scheme
 from ledger.codec import encode
 from ledger.limits import TRANSACTION_VERSION
@@ -22,7 +21,7 @@ from .invariants import Checker, Violation
 from .marks import Marks
 from .network import Network, Weather
 from .node import SimNode
-from .replica import ADD, CHAIN_ID, REMOVE, ROTATE, START_MS, LightReplica, Replica
+from .replica import ADD, REMOVE, ROTATE, START_MS, LightReplica, Replica
 from .scheme import CHEAP, REAL
 from .watch import Watch
 from .world import World
@@ -49,6 +48,7 @@ class Simulation:
         self.watcher = Watch(self.checker)
         self.nodes: list[SimNode] = []
         self.healed = False
+        self._dark = False
         self.recovery_ms = 0
         self._fsync_ms_max = plan.fsync_ms_max
         self._gaps = plan.mempool_gaps
@@ -125,6 +125,8 @@ class Simulation:
         self._schedule()
         end_ms = plan.disturbed_ms
         world.run(lambda: self.head >= plan.heights and world.now_ms > 800, end_ms)
+        if plan.blackout_ms:
+            self._black_out(plan.blackout_ms)
         self._heal()
         begun_ms, wanted = world.now_ms, self.head + RECOVERY_BLOCKS
         core = [self.nodes[number] for number in sorted(plan.core)]
@@ -143,7 +145,7 @@ class Simulation:
     @property
     def head(self) -> int:
         """The highest block an honest node has committed."""
-        return max(node.height for node in self.nodes if node.honest)
+        return self.checker.head
 
     def _summary(self) -> str:
         return "; ".join(
@@ -206,7 +208,20 @@ class Simulation:
         return True
 
     def _restart_later(self, node: SimNode) -> None:
-        self.world.later(self.world.random.randint(1, 1_500), node.start)
+        def restart() -> None:
+            if not self._dark:
+                node.start()
+
+        self.world.later(self.world.random.randint(1, 1_500), restart)
+
+    def _black_out(self, duration_ms: int) -> None:
+        """Nobody has power; what comes after is the heal."""
+        self._dark = self.healed = True
+        self.world.trace("world", "blackout")
+        for node in self.nodes:
+            node.crash()
+        self.world.run_for(duration_ms)
+        self._dark = False
 
     def _client(self) -> None:
         random = self.world.random
@@ -278,8 +293,8 @@ class Simulation:
         self.world.trace(str(node), f"lose-{kind}")
         if kind == "everything":
             node.replica = node.replica.rewound(random.randint(0, node.height))
-        first = FirstRecord(CHAIN_ID, node.keys[0], True)
-        self.world.later(random.randint(1, 1_000), partial(node.start, first=first))
+        node.log_lost = True
+        self._restart_later(node)
 
 
 def _seed(seat: int, kind: bytes) -> bytes:
