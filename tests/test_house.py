@@ -62,9 +62,3 @@ def test_rules_and_protocol_hold_no_float(package: str) -> None:
 def test_one_module_knows_leveldb() -> None:
     knowing = [path.relative_to(ROOT) for path in sources(*BELOW_THE_COMMAND_LINE, "cli") if "plyvel" in imported(path)]
     assert knowing == [Path("node/storage.py")]
-
-
-def test_no_file_names_a_machine_path() -> None:
-    home = str(ROOT.parent)
-    for path in sources(*BELOW_THE_COMMAND_LINE, "cli", "tests", "simulator"):
-        assert home + "/" not in path.read_text(), path
