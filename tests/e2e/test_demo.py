@@ -37,6 +37,8 @@ def test_a_short_demo_kills_a_proposer_joins_an_observer_and_satisfies_the_slow_
     assert audited["share_error_max"] == 0
     assert audited["bills_checked"] == audited["bills_equal"] >= 200
     assert audited["accounts_balanced"] is True
+    sabotage = [sys.executable, "-m", "tests.reference.sabotage", str(tmp_path)]
+    assert subprocess.run(sabotage, timeout=RUN_SECONDS).returncode == 0
 
 
 def test_a_demo_that_is_told_to_end_leaves_no_node_behind(tmp_path: Path) -> None:
