@@ -103,6 +103,13 @@ class ByzantineNode(SimNode):
             self.report_commit(self.seat, message, len(self.replica.view.next_validators))
         self._queue.append(ev.Signed(effect.token, self._signature(message)))
 
+    def _build(self, effect: fx.BuildBlock) -> None:
+        other = self.another_block() if self.world.chance(0.3) else None
+        if other is None or effect.height != self.height + 1:
+            super()._build(effect)
+        else:
+            self._queue.append(ev.BlockBuilt(effect.height, effect.round, *other, other[1]))
+
     def _signature(self, message: Vote) -> bytes:
         entry = self.entry()
         own = entry.validator_key if entry is not None else self.keys[0]
@@ -357,8 +364,8 @@ def _spam_the_future(node: ByzantineNode) -> None:
     context, random = node.context, node.world.random
     if context is None or context.index is None:
         return
-    for _ in range(6):
-        height = context.height + random.choice((0, 0, 1, 1, 2, 1_000))
+    for _ in range(8):
+        height = context.height + random.choice((0, 0, 0, 1, 1, 2, 1_000))
         round = random.choice((1, 2, 9, 1_000, ROUND_MAX, random.randrange(ROUND_MAX)))
         hash = random.randbytes(32)
         kind = random.randrange(3)

@@ -263,6 +263,8 @@ class Checker:
                 self._judge_acceptance(node, event.message)
             elif isinstance(event.message, SignedRoundChange | PreparedRoundChange):
                 self._judge_round_change(node, event.message)
+            elif isinstance(event.message, SignedPrepare | SignedCommit):
+                self._judge_signer_bound(node, event.message)
             self._judge_decision(node, seen)
         elif isinstance(event, ev.BodyAvailable | ev.HeightStarted):
             self._judge_decision(node, seen)
@@ -308,6 +310,14 @@ class Checker:
                 candidate = state.candidates.get(hash)
                 if candidate is not None and candidate.complete:
                     raise Violation("decide_on_commits", f"{node} holds q Commits of round {round} and the body")
+
+    def _judge_signer_bound(self, node: SimNode, vote: SignedPrepare | SignedCommit) -> None:
+        """Of one signer: every round up to our own, and one above; two hashes a round."""
+        state = node.core.state.open
+        box = state.tally.prepares if isinstance(vote, SignedPrepare) else state.tally.commits
+        held = len(box.by(vote.index))
+        if held > 2 * (min(state.round + 1, ROUNDS_MAX) + 1):
+            raise Violation("bounded", f"{node} holds {held} votes of index {vote.index} in round {state.round}")
 
     def _judge_bounds(self, node: SimNode) -> None:
         core = node.core.state
@@ -437,7 +447,7 @@ class Checker:
 
 def _durable_fault(records: Sequence[Record], signed: object) -> str | None:
     """What of CONSENSUS §3's table is not on the disk for this own message; None when all of it is."""
-    message: Vote = signed.message  # type: ignore[attr-defined]
+    message: Vote = signed.message
     for record in records:
         if isinstance(record, AdoptRecord) and any(vote.message == message for vote in record.votes):
             return None
