@@ -18,11 +18,11 @@ from ledger.genesis import Genesis, parse_genesis
 from ledger.store import Batch
 from ledger.validity import HeightView
 
-from .chain import load_view
 from .config import Config
 from .driver import Seat
 from .files import Files
 from .keys import NodeKeys
+from .resume import load_view
 from .storage import LevelStore, open_store
 from .votelog import VoteLog, open_log
 

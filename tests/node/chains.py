@@ -8,8 +8,9 @@ from ledger.codec import encode
 from ledger.genesis import Genesis
 from ledger.store import Batch, MemoryStore, Store
 from ledger.transactions import decode_transaction, transaction_id
-from node.chain import Chain, load_view
+from node.chain import Chain
 from node.mempool import Limits, Mempool, SignerClass
+from node.resume import load_view
 from node.verified import TransactionVerifier, VerifiedIds
 from node.verifier import Verifier
 from node.wire import RawBlock

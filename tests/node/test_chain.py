@@ -18,8 +18,9 @@ from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from ledger.votes import Certificate
 from node.blockstore import BlockReader, HeadRecord
-from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, CheckedBlock, Committed, load_view
+from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, CheckedBlock, Committed
 from node.chain import Chain as NodeChain
+from node.resume import load_view
 from node.wire import RawBlock
 from tests.ledger.chain import START_MS, Block, Chain, seed
 from tests.node.chains import Clock, compact, open_chain, put, raw
