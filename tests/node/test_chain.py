@@ -18,7 +18,15 @@ from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from ledger.votes import Certificate
 from node.blockstore import BlockReader, HeadRecord
-from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, CheckedBlock, Committed
+from node.chain import (
+    AHEAD_MS_MAX,
+    BEHIND_MS_MAX,
+    EXECUTION_S,
+    FILL_BYTES_MIN,
+    SPEED_BODY_BYTES_MIN,
+    CheckedBlock,
+    Committed,
+)
 from node.chain import Chain as NodeChain
 from node.resume import load_view
 from node.wire import RawBlock
@@ -237,3 +245,15 @@ async def test_a_block_below_the_head_is_ignored() -> None:
     source = Chain()
     chain, _ = await imported(source)
     assert not await chain.import_block(raw(source.blocks[0]))
+
+
+def test_a_proposer_fills_no_more_than_this_machine_executes_quickly() -> None:
+    chain = open_chain(Chain().genesis)
+    allowed = chain.view.params.block_bytes_max
+    assert chain._room() == allowed, "nothing was measured yet"
+    chain._note_speed(SPEED_BODY_BYTES_MIN - 1, 60.0)
+    assert chain._room() == allowed, "a small body says nothing"
+    chain._note_speed(allowed, 2.5 * EXECUTION_S)
+    assert chain._room() == int(allowed / 2.5)
+    chain._note_speed(allowed, 600.0)
+    assert chain._room() == FILL_BYTES_MIN, "a slow machine still proposes"
