@@ -92,9 +92,10 @@ class Api:
         certificate = decode_certificate(msgpack.unpackb(raw)[2])
         return {seal.index for seal in certificate.seals}
 
-    def chain(self) -> list["Block"]:
-        """Every block from 1 on, read from the export."""
-        answer = self.request("GET", "/v1/blocks/export?from=1", seconds=30)
+    def chain(self, last: int | None = None) -> list["Block"]:
+        """Every block from 1 on, up to ``last`` or the newest, read from the export."""
+        path = "/v1/blocks/export?from=1" + ("" if last is None else f"&to={last}")
+        answer = self.request("GET", path, seconds=30)
         assert answer.status == 200, answer
         unpacker = msgpack.Unpacker(max_buffer_size=2**31 - 1)
         unpacker.feed(answer.body)
