@@ -18,7 +18,7 @@ BATCH_ITEMS_MAX: Final = 10_000
 
 BLOCK_BODY_BYTES_MAX: Final = 4_194_304
 BLOCK_BYTES_MIN: Final = TRANSACTION_BYTES_MAX + 65_536
-"""A chain's ``block_bytes_max`` is at least this: the largest transaction fits a block, with framing and certificate."""
+"""A chain's ``block_bytes_max`` is at least this: the largest transaction fits, with framing and certificate."""
 BLOCK_TRANSACTIONS_MAX: Final = 10_000
 BLOCK_DEADLINES_MAX: Final = 1_000
 """At most so many due deadlines are executed in one block (``D`` of LEDGER §5)."""

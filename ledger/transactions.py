@@ -128,7 +128,7 @@ class SponsorPayment(Wire, frozen=True, tag="sponsor_payment"):
 
 
 class Collect(Wire, frozen=True, tag="collect"):
-    """PLATFORM: the debits of members ``first`` to ``last`` inclusive for ``period`` went through, but for ``failures``.
+    """PLATFORM: the debits of members ``first`` to ``last`` inclusive for ``period`` went through, but ``failures``.
 
     ``failures`` are differences: the first counted from ``first``, each next from its predecessor (0 only in front).
     ``corrects`` is 0, or 1 + the id of the collection this one replaces; number, range and period must then agree.
