@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -199,6 +200,23 @@ async def test_the_worker_ends_with_its_pipe() -> None:
     process.stdin.write(b"\x02" + _record(0))  # half a batch: the node died while it wrote
     process.stdin.close()
     assert await within(20, process.wait()) == 0
+
+
+def test_the_worker_of_a_killed_node_ends_without_a_word() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-I", str(Path(verify_worker.__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        assert worker.stderr is not None
+        worker.stdout.close()
+        worker.stdin.write(b"\1" + bytes(verify_worker.RECORD_BYTES))
+        worker.stdin.close()
+        assert worker.stderr.read() == b""
+        assert worker.wait() == 0
 
 
 def test_a_record_of_another_shape_is_our_bug() -> None:
