@@ -10,7 +10,9 @@ from typing import Final
 
 import pytest
 
+from cli.network import GENESIS_FILE
 from cli.output import Exit
+from ledger.genesis import SIGNATURES_FILE
 from node.votelog import LOG_FILE
 
 from .command import huzhu, in_json
@@ -81,9 +83,23 @@ def rolled_back_log(home: Path, homes: Homes) -> None:
     shutil.copy(homes.fresh / "data" / LOG_FILE, home / "data" / LOG_FILE)
 
 
+def foreign_genesis(home: Path, homes: Homes) -> None:
+    for name in (GENESIS_FILE, SIGNATURES_FILE):
+        shutil.copy(homes.other_genesis.with_name(name), home / name)
+
+
 def foreign_log(home: Path, homes: Homes) -> None:
     shutil.rmtree(home / "data" / "ledger")
-    shutil.copy(homes.other_genesis, home / "genesis.toml")
+    foreign_genesis(home, homes)
+
+
+def unsigned_by_one(home: Path, homes: Homes) -> None:
+    lines = (home / SIGNATURES_FILE).read_text().splitlines(keepends=True)
+    (home / SIGNATURES_FILE).write_text("".join(line for line in lines if not line.startswith("hospital ")))
+
+
+def signed_for_another_chain(home: Path, homes: Homes) -> None:
+    shutil.copy(homes.other_genesis.with_name(SIGNATURES_FILE), home / SIGNATURES_FILE)
 
 
 def something_else_in_the_database(home: Path, homes: Homes) -> None:
@@ -136,11 +152,41 @@ BROKEN: Final[dict[str, tuple[Spoil, str, Exit, str]]] = {
         Exit.CONFIGURATION,
         "genesis.toml",
     ),
+    "a genesis that nobody signed": (
+        lambda home, _: (home / "genesis.sigs").unlink(),
+        "GENESIS_UNSIGNED",
+        Exit.CONFIGURATION,
+        "platform",
+    ),
+    "another genesis than the founders signed": (
+        lambda home, homes: shutil.copy(homes.other_genesis, home / "genesis.toml"),
+        "GENESIS_SIGNATURE_INVALID",
+        Exit.CONFIGURATION,
+        "this very file",
+    ),
     "a broken genesis": (
         lambda home, _: (home / "genesis.toml").write_text("clock = 'broken'"),
         "GENESIS_INVALID",
         Exit.CONFIGURATION,
         "",
+    ),
+    "a genesis that one founder has not signed": (
+        unsigned_by_one,
+        "GENESIS_UNSIGNED",
+        Exit.CONFIGURATION,
+        "hospital",
+    ),
+    "a genesis that nobody has signed": (
+        lambda home, _: (home / SIGNATURES_FILE).unlink(),
+        "GENESIS_UNSIGNED",
+        Exit.CONFIGURATION,
+        "huzhu genesis sign",
+    ),
+    "signatures of another genesis": (
+        signed_for_another_chain,
+        "GENESIS_SIGNATURE_INVALID",
+        Exit.CONFIGURATION,
+        "line 1",
     ),
     "no node key": (lambda home, _: (home / "keys/node.key").unlink(), "KEY_MISSING", Exit.CONFIGURATION, "node.key"),
     "no validator key": (
@@ -172,7 +218,7 @@ BROKEN: Final[dict[str, tuple[Spoil, str, Exit, str]]] = {
     "an old copy of the signing record": (rolled_back_log, "LOG_ROLLED_BACK", Exit.INTEGRITY, "newest log"),
     "the signing record of another chain": (foreign_log, "LOG_FOREIGN", Exit.CONFIGURATION, "chain"),
     "the database of another chain": (
-        lambda home, homes: shutil.copy(homes.other_genesis, home / "genesis.toml"),
+        foreign_genesis,
         "FOREIGN_DATABASE",
         Exit.CONFIGURATION,
         "belongs to the chain",
