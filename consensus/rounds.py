@@ -31,7 +31,6 @@ def enter_round(core: Core, round: int) -> None:
     height.round = round
     height.timer_started = False
     persist(core, [VoteRecord(context.epoch, RoundChange(context.height, round, *prepared))])
-    set_resend(core, context.timing.resend_ms(round))
 
 
 def start_timer(core: Core) -> None:
@@ -48,7 +47,10 @@ def start_timer(core: Core) -> None:
         height.timer_started = True
         timer = Timer(TimerKind.ROUND, context.height, height.round)
         core.emit(SetTimer(timer, context.timing.round_timeout_ms(height.round)))
-        set_resend(core, context.timing.resend_ms(height.round))
+        if height.round == 0:
+            # Only once a height, to end the idle period. Were it set anew in every round, a round timeout that is not
+            # longer than the period would put it off for ever, and what is lacking would never be asked for again.
+            set_resend(core, context.timing.resend_ms(0))
 
 
 def set_resend(core: Core, delay_ms: int) -> None:
