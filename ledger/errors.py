@@ -4,6 +4,7 @@
 * ``PeerError``: theirs. The peer is scored, disconnected, perhaps accused.
 * ``TransactionRejected``: the client's. It becomes an HTTP problem or a failed receipt, with a stable code.
 * ``OperatorError``: configuration, disk, keys. It becomes an exit code and a sentence: what, why, what next.
+* ``ProofFailed``: whoever made the file that is verified. Nothing of the file may be believed.
 
 Codes are stable for ever: they stand in receipts, which are hashed. The table below is append-only.
 """
@@ -57,6 +58,15 @@ class OperatorError(HuzhuError):
         self.why = why
         self.next = next
         self.exit_code = exit_code
+
+
+class ProofFailed(HuzhuError):
+    """Something that was to be verified offline does not hold: ``where`` in the input, and ``why``."""
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(f"{where}: {why}")
+        self.where = where
+        self.why = why
 
 
 OK: Final = "OK"
