@@ -1,4 +1,5 @@
-"""A node's home on disk: what ``init`` makes, so that ``start`` finds it. Nothing that exists is ever replaced.
+"""A node's home on disk: what ``init`` makes, so that ``start`` finds it. Nothing that exists is ever replaced;
+only the founders' signatures become more while they sign.
 
 The signing record belongs to one chain and one validator key, so it is written when both the keys and the genesis are
 there; a validator without a record refuses to start, for it could contradict what it has signed before.
@@ -12,13 +13,15 @@ from typing import Any, Final
 
 from consensus.records import FirstRecord
 from ledger.errors import OperatorError
-from ledger.genesis import Genesis, parse_genesis
+from ledger.genesis import Genesis, check_genesis_signatures, parse_genesis
 from node.config import CONFIG_FILE, Config, load, render_default
+from node.founding import read_signatures, signatures_path
 from node.keys import create_node_keys, key_path, load_node_keys
 from node.votelog import LOG_FILE, create_log
 
 CREATED: Final = "created"
 KEPT: Final = "kept"
+ADDED: Final = "added to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +34,18 @@ class Made:
 
 
 def make_home(
-    home: Path, *, genesis: bytes | None = None, observer: bool = False, values: Mapping[str, Any] | None = None
+    home: Path,
+    *,
+    genesis: bytes | None = None,
+    signatures: str = "",
+    observer: bool = False,
+    values: Mapping[str, Any] | None = None,
 ) -> list[Made]:
     """Make what is not there yet; every path in order of making.
 
-    ``values`` are configuration keys of a new configuration file. Raises ``OperatorError`` when a key is not in order,
-    the genesis is invalid or differs from the one in the home, or a file cannot be written.
+    ``signatures`` are the founders' of ``genesis``, ``values`` configuration keys of a new configuration file. Raises
+    ``OperatorError`` when a key is not in order, the genesis or a signature is invalid, another genesis is in the home,
+    or a file cannot be written.
     """
     home = home.expanduser().absolute()
     try:
@@ -50,6 +59,7 @@ def make_home(
         ]
         if genesis is not None:
             made.append(_place_genesis(config, genesis))
+            made += _place_signatures(config, parse_genesis(genesis), signatures)
         if config.genesis_path.exists() and not config.node.observer:
             made.append(_first_record(config, parse_genesis(config.genesis_path.read_bytes())))
     except OSError as error:
@@ -72,13 +82,37 @@ def _config_text(observer: bool, values: Mapping[str, Any] | None) -> str:
 def _write_new(what: str, path: Path, content: bytes) -> Made:
     if path.exists():
         return Made(what, path, KEPT)
+    write_durably(path, content)
+    return Made(what, path, CREATED)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Put a file with ``content`` at ``path``, whole or not at all. Raises ``OSError``."""
     beside = path.with_name(f".{path.name}.new")
     with beside.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     beside.replace(path)
-    return Made(what, path, CREATED)
+
+
+def _place_signatures(config: Config, genesis: Genesis, text: str) -> list[Made]:
+    """The founders' signatures: they become more while the founders sign, so those that are new are added."""
+    path = signatures_path(config.genesis_path)
+    present = read_signatures(config.genesis_path)
+    check_genesis_signatures(genesis, text)
+    merged = merge_signatures(present, text)
+    check_genesis_signatures(genesis, merged)
+    if merged == present:
+        return [Made("signatures", path, KEPT)] if present else []
+    write_durably(path, merged.encode())
+    return [Made("signatures", path, ADDED if present else CREATED)]
+
+
+def merge_signatures(*texts: str) -> str:
+    """The lines of several ``genesis.sigs`` of one genesis, each once, in the order they are met."""
+    lines = dict.fromkeys(line.strip() for text in texts for line in text.splitlines() if line.strip())
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _place_genesis(config: Config, raw: bytes) -> Made:

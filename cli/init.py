@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ledger.errors import OperatorError
+from node.config import parse_overrides
+from node.founding import read_genesis, read_signatures
 
 from .home import make_home
 from .output import console, output_option, table
@@ -18,23 +19,34 @@ home_option = click.option(
 )
 
 
+set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key; may be repeated."
+)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """Key and value of one ``--set``."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
+    return key, value
+
+
 @click.command()
 @home_option
 @click.option("--name", default="", help="A name for logs and status.")
 @click.option("--genesis", type=click.Path(path_type=Path, dir_okay=False), help="The chain's genesis file to copy.")
+@set_option
 @click.option("--observer", is_flag=True, help="A node without a vote: it gets a node key only.")
 @output_option
-def init(home: Path, name: str, genesis: Path | None, observer: bool) -> None:
+def init(home: Path, name: str, genesis: Path | None, settings: tuple[str, ...], observer: bool) -> None:
     """Make a node's home; what is there already is kept, a key is never overwritten."""
-    raw = None
-    if genesis is not None:
-        try:
-            raw = genesis.read_bytes()
-        except OSError as error:
-            raise OperatorError(
-                "GENESIS_UNREADABLE", f"the genesis file {genesis} cannot be read", str(error), "check the path"
-            ) from error
-    made = make_home(home, genesis=raw, observer=observer, values={"node.name": name} if name else None)
+    raw = None if genesis is None else read_genesis(genesis).raw
+    signatures = "" if genesis is None else read_signatures(genesis)
+    values = parse_overrides(dict(setting(text) for text in settings))
+    if name:
+        values["node.name"] = name
+    made = make_home(home, genesis=raw, signatures=signatures, observer=observer, values=values)
     paths = [{"what": item.what, "path": str(item.path), "state": item.state} for item in made]
     text = table(("what", "state", "path"), [(item.what, item.state, item.path) for item in made])
     has_genesis = any(item.what in ("genesis", "signing record") for item in made) or observer

@@ -13,11 +13,20 @@ from typing import Any, Final
 
 from ledger.codec import digest
 from ledger.errors import OperatorError
-from ledger.genesis import GenesisOrganisation, GenesisPlan, GenesisValidator, GenesisValues, render_genesis
+from ledger.genesis import (
+    SIGNATURES_FILE,
+    GenesisOrganisation,
+    GenesisPlan,
+    GenesisValidator,
+    GenesisValues,
+    render_genesis,
+    sign_genesis,
+)
 from ledger.genesis_file import CLOCK_REAL, CLOCK_STEPPED
 from ledger.params import ChainParams
 from ledger.roles import Role
 from node.config import CONFIG_FILE
+from node.founding import read_signatures
 from node.keys import KeyKind, create_node_keys, generate, key_path, load_node_keys, read_key, write_key
 
 from .home import make_home
@@ -137,14 +146,21 @@ def found(
         plans=tuple(plans),
     )
     genesis = render_genesis(values).encode()
+    chain_id = digest(genesis)
     (directory / GENESIS_FILE).write_bytes(genesis)
+    (directory / SIGNATURES_FILE).write_text("".join(_signature(directory, founder, chain_id) for founder in founders))
     nodes = _on_free_ports(
         [NetworkNode(founder.name, homes[founder.name], "", "", founder.observer) for founder in with_nodes]
     )
-    network = Network(directory, digest(genesis), clock_start_ms is not None, nodes)
-    _write_homes(nodes, genesis)
+    network = Network(directory, chain_id, clock_start_ms is not None, nodes)
+    _write_homes(network)
     save(network)
     return network
+
+
+def _signature(directory: Path, founder: Founder, chain_id: bytes) -> str:
+    pair = read_key(key_path(directory / KEYS, KeyKind.ORGANISATION, founder.name))
+    return sign_genesis(founder.name, pair.secret, chain_id)
 
 
 def _organisation(directory: Path, founder: Founder) -> GenesisOrganisation:
@@ -163,7 +179,7 @@ def move_ports(network: Network) -> Network:
     moved = replace(network, nodes=_on_free_ports(network.nodes))
     for node in moved.nodes:
         (node.home / CONFIG_FILE).unlink()
-    _write_homes(moved.nodes, network.genesis_path.read_bytes())
+    _write_homes(moved)
     save(moved)
     return moved
 
@@ -177,8 +193,10 @@ def _on_free_ports(nodes: Sequence[NetworkNode]) -> tuple[NetworkNode, ...]:
         )
 
 
-def _write_homes(nodes: Sequence[NetworkNode], genesis: bytes) -> None:
-    """Configuration, genesis and signing record of every node."""
+def _write_homes(network: Network) -> None:
+    """Configuration, genesis with its signatures, and signing record of every node."""
+    nodes, genesis = network.nodes, network.genesis_path.read_bytes()
+    signatures = read_signatures(network.genesis_path)
     keys = {node.name: load_node_keys(node.home / KEYS, observer=node.observer).node.public for node in nodes}
     for node in nodes:
         peers = tuple(f"{keys[peer.name].hex()}@{peer.p2p}" for peer in nodes if peer is not node)
@@ -191,7 +209,7 @@ def _write_homes(nodes: Sequence[NetworkNode], genesis: bytes) -> None:
             "verifier.workers": 1,
             "log.format": "json",
         }
-        make_home(node.home, genesis=genesis, observer=node.observer, values=values)
+        make_home(node.home, genesis=genesis, signatures=signatures, observer=node.observer, values=values)
 
 
 # ---- the file --------------------------------------------------------------------------------------------------------

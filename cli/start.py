@@ -4,25 +4,22 @@ from pathlib import Path
 
 import click
 
-from ledger.errors import OperatorError
-from ledger.genesis import parse_genesis
 from node.config import Config, load
+from node.founding import read_signed_genesis
 from node.keys import load_node_keys
 
-from .init import home_option
+from .init import home_option, set_option, setting
 from .output import Exit, console, listing, output_option
 
 
 @click.command()
 @home_option
 @click.option("--check", is_flag=True, help="Only check that the node could start: configuration, genesis, keys.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Override a configuration key for this run."
-)
+@set_option
 @output_option
 def start(home: Path, check: bool, settings: tuple[str, ...]) -> int:
     """Run the node in HOME; SIGTERM or Ctrl-C ends it cleanly."""
-    config = load(home, dict(_setting(text) for text in settings))
+    config = load(home, dict(setting(text) for text in settings))
     if check:
         _check(config)
         return Exit.OK.value
@@ -31,24 +28,9 @@ def start(home: Path, check: bool, settings: tuple[str, ...]) -> int:
     return run(config)
 
 
-def _setting(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{text!r} is not KEY=VALUE", param_hint="--set")
-    return key, value
-
-
 def _check(config: Config) -> None:
     """Everything that can be wrong before a socket or the database is opened."""
-    try:
-        genesis = parse_genesis(config.genesis_path.read_bytes())
-    except OSError as error:
-        raise OperatorError(
-            "GENESIS_UNREADABLE",
-            f"the genesis file {config.genesis_path} cannot be read",
-            str(error),
-            f"huzhu init --home {config.home} --genesis FILE",
-        ) from error
+    genesis = read_signed_genesis(config.genesis_path)
     keys = load_node_keys(config.keys_path, observer=config.node.observer)
     seats = {entry.validator_key for entry in genesis.validators()}
     votes = keys.validator is not None and keys.validator.public in seats

@@ -14,7 +14,7 @@ import click
 from ledger import transactions as tx
 from ledger.calendar import day_from_civil, start_of_day
 from ledger.errors import OperatorError
-from ledger.genesis import GenesisPlan, parse_chain_params, parse_plan
+from ledger.genesis import SIGNATURES_FILE, GenesisPlan, parse_chain_params, parse_plan
 from ledger.params import ChainParams
 from ledger.roles import Role
 from node.keys import read_key
@@ -198,7 +198,7 @@ def down(directory: Path, keep: bool) -> None:
         for node in network.nodes:
             shutil.rmtree(node.home, ignore_errors=True)
         shutil.rmtree(network.directory / nets.KEYS, ignore_errors=True)
-        for name in (nets.GENESIS_FILE, nets.NETWORK_FILE):
+        for name in (nets.GENESIS_FILE, SIGNATURES_FILE, nets.NETWORK_FILE):
             (network.directory / name).unlink(missing_ok=True)
         with suppress(OSError):  # somebody else's files are in it
             network.directory.rmdir()

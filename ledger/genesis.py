@@ -36,6 +36,7 @@ from .votes import ValidatorEntry
 __all__ = [
     "CLOCK_REAL",
     "CLOCK_STEPPED",
+    "SIGNATURES_FILE",
     "Genesis",
     "GenesisOrganisation",
     "GenesisPlan",
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 GENESIS_BYTES_MAX: Final = 1_048_576
+SIGNATURES_FILE: Final = "genesis.sigs"
+"""Name of the file with the founders' signatures, beside the genesis file."""
 _BEACON_DOMAIN: Final = b"huzhu-beacon-0"
 
 

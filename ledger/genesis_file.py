@@ -127,7 +127,7 @@ def read(raw: bytes) -> GenesisValues:
                 invalid(f"chain.{key}", "belongs to a stepped clock; this chain's clock is real", "remove it")
     chain.done()
     params = _chain_params(root.table("consensus"))
-    organisations = tuple(_organisation(table) for table in root.tables("organisation"))
+    organisations = tuple(read_organisation(table) for table in root.tables("organisation"))
     plans = tuple(_plan(table) for table in root.tables("plan"))
     root.done()
     values = GenesisValues(name, time_ms, clock, clock_key, clock_start_ms, params, organisations, plans)
@@ -153,7 +153,8 @@ def _chain_params(table: TomlTable) -> ChainParams:
     return params
 
 
-def _organisation(table: TomlTable) -> GenesisOrganisation:
+def read_organisation(table: TomlTable) -> GenesisOrganisation:
+    """A founding organisation: an ``[[organisation]]`` of the genesis, or that of a founder's card."""
     name = table.text("name", bytes_max=NAME_BYTES_MAX)
     roles = Role(0)
     for path, word in table.texts("roles"):
@@ -270,7 +271,7 @@ def write(values: GenesisValues) -> str:
         lines += [f'clock_key = "{values.clock_key.hex()}"', f"clock_start_ms = {values.clock_start_ms}"]
     lines += ["", "[consensus]", *chain_params_lines(values.params)]
     for organisation in values.organisations:
-        lines += ["", "[[organisation]]", *_organisation_lines(organisation)]
+        lines += ["", "[[organisation]]", *organisation_lines(organisation)]
     for plan in values.plans:
         lines += ["", "[[plan]]", f"name = {_quoted(plan.name)}", "", "[plan.params]", *plan_params_lines(plan.params)]
     return "\n".join(lines) + "\n"
@@ -293,7 +294,8 @@ def _inline(band: TierBand | ClassBand) -> str:
     return ", ".join(f"{key} = {getattr(band, key)}" for key in band.__struct_fields__)
 
 
-def _organisation_lines(organisation: GenesisOrganisation) -> list[str]:
+def organisation_lines(organisation: GenesisOrganisation) -> list[str]:
+    """``key = value`` of a founding organisation, and its ``[organisation.validator]``."""
     roles = ", ".join(_quoted(role.name) for role in Role if role in organisation.roles and role.name)
     lines = [f"name = {_quoted(organisation.name)}", f"roles = [{roles}]", f'key = "{organisation.key.hex()}"']
     lines.append(f"node_keys = {_hex_array(organisation.node_keys)}")

@@ -372,7 +372,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _from_flags(overrides: Mapping[str, Any]) -> dict[str, Any]:
+def parse_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked values of keys given as text or typed. Raises ``OperatorError`` BAD_CONFIG."""
     values: dict[str, Any] = {}
     for name, value in overrides.items():
         if name not in KEYS:
@@ -400,7 +401,7 @@ def load_with_sources(
     layers = (
         ("file", _from_file(home / CONFIG_FILE)),
         ("environment", _from_environment(os.environ if environ is None else environ)),
-        ("flag", _from_flags(overrides or {})),
+        ("flag", parse_overrides(overrides or {})),
     )
     for source, layer in layers:
         values.update(layer)
@@ -443,7 +444,7 @@ def _toml_string(text: str) -> str:
 
 def render_default(values: Mapping[str, Any] | None = None) -> str:
     """A commented configuration file. Keys in ``values`` are set, the others stand there as comments with defaults."""
-    chosen = _from_flags(values or {})
+    chosen = parse_overrides(values or {})
     lines = [
         "# Configuration of a Huzhu node. Precedence: flag > environment (HUZHU_SECTION_KEY) > this file > default.",
         "# A key that is commented out has the value shown. Unknown keys are errors.",

@@ -13,14 +13,15 @@ from typing import Final
 from consensus.log import Position
 from consensus.records import Record
 from consensus.safety import SafetyRules
-from ledger.errors import HuzhuError, OperatorError
-from ledger.genesis import Genesis, parse_genesis
+from ledger.errors import HuzhuError
+from ledger.genesis import Genesis
 from ledger.store import Batch
 from ledger.validity import HeightView
 
 from .config import Config
 from .driver import Seat
 from .files import Files
+from .founding import read_signed_genesis
 from .keys import NodeKeys
 from .resume import load_view
 from .storage import LevelStore, open_store
@@ -86,13 +87,5 @@ def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files 
 
 
 def read_genesis(config: Config) -> Genesis:
-    """The genesis of the node's home. Raises ``OperatorError``."""
-    try:
-        return parse_genesis(config.genesis_path.read_bytes())
-    except OSError as error:
-        raise OperatorError(
-            "GENESIS_UNREADABLE",
-            f"the genesis file {config.genesis_path} cannot be read",
-            str(error),
-            "run `huzhu init --genesis FILE`",
-        ) from error
+    """The genesis of the node's home, signed by every founder. Raises ``OperatorError``."""
+    return read_signed_genesis(config.genesis_path)

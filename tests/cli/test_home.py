@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.home import CREATED, KEPT, make_home
+from cli.home import ADDED, CREATED, KEPT, make_home
 from cli.main import run
 from cli.network import Founder, found
 from ledger.errors import OperatorError
@@ -68,6 +68,31 @@ def test_another_chains_genesis_is_refused(tmp_path: Path, genesis: bytes) -> No
     assert caught.value.code == "GENESIS_DIFFERS"
 
 
+def test_signatures_become_more_and_a_wrong_one_is_refused(tmp_path: Path, genesis: bytes) -> None:
+    home, sigs = tmp_path / "home", tmp_path / "home" / "genesis.sigs"
+    one, eye = (tmp_path / "net" / "genesis.sigs").read_text().splitlines(keepends=True)
+
+    def state(signatures: str) -> str:
+        return next(item.state for item in make_home(home, genesis=genesis, signatures=signatures) if item.path == sigs)
+
+    assert [state(one), state(one), state(eye), state("")] == [CREATED, KEPT, ADDED, KEPT]
+    assert sigs.read_text() == one + eye
+    with pytest.raises(OperatorError) as caught:
+        make_home(home, genesis=genesis, signatures=one.replace("one ", "eye "))
+    assert caught.value.code == "GENESIS_SIGNATURE_INVALID"
+    assert sigs.read_text() == one + eye
+
+
+def test_init_sets_keys_of_a_new_configuration(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert run(["init", "--home", str(home), "--set", "api.listen=127.0.0.1:0", "--set", "log.summary_seconds=5"]) == 0
+    text = (home / "config.toml").read_text()
+    assert 'listen = "127.0.0.1:0"' in text
+    assert "summary_seconds = 5" in text
+    assert run(["init", "--home", str(tmp_path / "other"), "--set", "api.lisen=1"]) == 3
+    assert run(["init", "--home", str(tmp_path / "other"), "--set", "api.listen"]) == 2
+
+
 def test_init_prints_every_path_and_what_comes_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     home = tmp_path / "home"
     assert run(["init", "--home", str(home), "--name", "north", "--output", "json"]) == 0
@@ -82,7 +107,8 @@ def test_start_check_says_whether_the_node_would_vote(
 ) -> None:
     assert run(["start", "--home", str(tmp_path / "net" / "one"), "--check", "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["validator"] is True
-    make_home(tmp_path / "home", genesis=genesis)
+    signatures = (tmp_path / "net" / "genesis.sigs").read_text()
+    make_home(tmp_path / "home", genesis=genesis, signatures=signatures)
     assert run(["start", "--home", str(tmp_path / "home"), "--check", "--output", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["validator"] is False
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from consensus.records import FirstRecord
 from ledger.genesis import (
+    SIGNATURES_FILE,
     GenesisOrganisation,
     GenesisPlan,
     GenesisValidator,
@@ -19,6 +20,7 @@ from ledger.genesis import (
     parse_genesis,
     parse_plan,
     render_genesis,
+    sign_genesis,
 )
 from ledger.roles import Role
 from ledger.transactions import sign_transaction
@@ -80,8 +82,12 @@ class Network:
         )
         raw = render_genesis(values).encode()
         self.genesis = parse_genesis(raw)
+        self.signatures = "".join(
+            sign_genesis(item.name, self.keys[item.name].secret, self.genesis.chain_id) for item in organisations
+        )
         for member in self.members.values():
             (member.home / "genesis.toml").write_bytes(raw)
+            (member.home / SIGNATURES_FILE).write_text(self.signatures)
             keys = load_node_keys(member.home / "keys")
             if keys.validator is not None:
                 first = FirstRecord(self.genesis.chain_id, keys.validator.public, False)

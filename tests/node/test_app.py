@@ -62,7 +62,22 @@ async def test_a_database_of_another_chain_is_refused(tmp_path: Path) -> None:
         pass
     home = one.members["observer-0"].home
     (home / "genesis.toml").write_bytes(other.genesis.raw)
+    (home / "genesis.sigs").write_text(other.signatures)
     assert await code_of_start(home) == "FOREIGN_DATABASE"
+
+
+def test_a_node_is_not_even_made_with_a_genesis_that_one_founder_has_not_signed(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    home = network.members["bank"].home
+    wanted = {
+        network.signatures.rpartition("firm-b ")[0]: "GENESIS_UNSIGNED",
+        network.signatures.replace("platform ", "firm-c ", 1): "GENESIS_SIGNATURE_INVALID",
+    }
+    for text, code in wanted.items():
+        (home / "genesis.sigs").write_text(text)
+        with pytest.raises(OperatorError) as error:
+            Node(load(home, environ={}))
+        assert error.value.code == code
 
 
 @pytest.mark.asyncio
