@@ -117,6 +117,8 @@ REASONS: Final[dict[int, str]] = {
     5: "the documents are incomplete or contradict each other",
     6: "the person is not the member",
     7: "an exclusion of the plan applies",
+    8: "ill while waiting: the membership is void, its charges are refunded",
+    9: "diagnosed in a gap of the cover: reinstatement does not spare the waiting",
 }
 """Coded reasons of a review; 0 clears."""
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from . import draws, members, plans
+from . import draws, endings, members, plans
 from .calendar import MS_PER_DAY, age_on, day_of
 from .claim_table import DEADLINES, ENTRY, REASONS, WITHOUT_CLAIM, ClaimState, Event, target
 from .deadlines import deadline_key
@@ -42,7 +42,10 @@ _WINDOWS: Final[dict[ClaimState, str]] = {
 
 
 def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
-    """– -> FILED. Returns (claim id, amount in fen)."""
+    """– -> FILED. Returns (claim id, amount in fen).
+
+    A filing that the cover refuses *with consequences* (``endings``) is recorded: – -> REFUSED_FINAL, and 0 fen.
+    """
     member = state.need(Member, body.member, "UNKNOWN_MEMBER")
     today = day_of(state.block.ledger_time_ms)
     _check_form(body, today)
@@ -51,8 +54,12 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
         raise TransactionRejected("FILED_TOO_LATE", f"{today - body.diagnosis_day} days")
     _check_no_other(state, body.member)
     refusal = members.covered(state, body.member, member, body.diagnosis_day, body.cause, params)
+    reason = 0
     if refusal is not None:
-        raise TransactionRejected(refusal)
+        reason = endings.consequence(state, body.member, member, body.diagnosis_day, body.cause, refusal)
+        if not reason:
+            raise TransactionRejected(refusal)
+    entered = ClaimState.REFUSED_FINAL if reason else ENTRY
     claim = Claim(
         plan=member.plan,
         member=body.member,
@@ -63,10 +70,10 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
         region=body.region,
         fingerprint=body.fingerprint,
         salt=body.salt,
-        state=ENTRY,
+        state=int(entered),
         held_from=NONE,
         opened_ms=state.block.ledger_time_ms,
-        due_ms=_due(ENTRY, params, state.block.ledger_time_ms),
+        due_ms=0 if reason else _due(ENTRY, params, state.block.ledger_time_ms),
         draw=NONE,
         investigator=NONE,
         review_draw=NONE,
@@ -75,7 +82,7 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
         report=b"",
         hospital=NONE,
         diagnosis=b"",
-        reason=0,
+        reason=reason,
         documents_asked=0,
         documents_days=0,
         period=NONE,
@@ -86,7 +93,7 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
     for index, key, value in entries(claim_id, claim):
         state.index_put(index, key, value)
     _remember_event(state, claim_id, claim)
-    return claim_id, claim.amount_fen
+    return claim_id, 0 if reason else claim.amount_fen
 
 
 def diagnose(state: State, body: Diagnose, sender: Sender) -> tuple[int, ...]:

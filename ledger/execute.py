@@ -7,7 +7,7 @@ Each body has one function (state, body, sender) -> detail of the receipt. A rul
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import claims, clock, collection, members, payouts, settlement
+from . import claims, clock, collection, endings, member_keys, members, payouts, settlement
 from . import transactions as tx
 from .sender import Sender, authorise
 from .state import State
@@ -40,6 +40,10 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.PayFee: payouts.pay_fee,
     tx.Advance: payouts.advance,
     tx.PayRefund: payouts.pay_refund,
+    tx.RotateMemberKey: lambda state, body, sender: member_keys.rotate(state, body, sender.signer),
+    tx.ReportDeath: lambda state, body, sender: endings.report_death(state, body),
+    tx.SuspendMember: lambda state, body, sender: endings.suspend_member(state, body),
+    tx.ExpelMember: lambda state, body, sender: endings.expel_member(state, body),
 }
 
 

@@ -36,7 +36,7 @@ Entry = tuple[Index, bytes, bytes]
 CHUNK: Final = 50_000
 """Most entries held before they are written."""
 
-LISTS: Final = frozenset({Index.IDENTITY, Index.FINGERPRINT, Index.VERSION})
+LISTS: Final = frozenset({Index.IDENTITY, Index.FINGERPRINT, Index.VERSION, Index.MEMBER_KEY_ROWS})
 """Indexes whose value is the concatenation of the entries of one key, ascending by id."""
 
 
@@ -82,6 +82,7 @@ def _payment(row_id: int, row: Payment) -> Iterator[Entry]:
 
 def _member_key(row_id: int, row: MemberKey) -> Iterator[Entry]:
     yield Index.MEMBER_KEY, row.key, u64(row.member)
+    yield Index.MEMBER_KEY_ROWS, u64(row.member), u64(row_id)
 
 
 def _fingerprint(row_id: int, row: Fingerprint) -> Iterator[Entry]:

@@ -7,24 +7,26 @@ Rules of this file
 - A new span is charged from the first period whose calendar notice is after the joining, and whose notice is not out.
   An exit ends it with the next period whose notice is not out: who was counted pays.
 - Whoever left with unpaid arrears pays them (``contribution``) before he comes back.
+- Reinstated: a lapsed member who comes back within ``reinstate_days`` of the lapse goes on without a new waiting
+  (``Span.continued``), at any age. The gap itself is not covered; a diagnosis in it costs this right (``endings``).
 - WAITING, GRACE and the day on which a lapse took effect are derived from rows and the day; nothing fires them.
 """
 
 from bisect import bisect_left
 from collections import Counter
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
-from .bills import RunningSums, is_pending, live_arrears, settlement_of, written_off
+from . import member_keys
+from .bills import RunningSums, is_pending, live_arrears, settlement_of, spans, written_off
 from .calendar import age_on, day_from_civil, day_of, month_of, next_notice_period, year_of
 from .codec import encode
 from .errors import InvariantViolation, TransactionRejected
 from .limits import BATCH_ITEMS_MAX
 from .params import ACCIDENT, PlanParams
 from .plans import need_plan, next_unnoticed, version_at
-from .rows import NO_END, NONE, Member, MemberKey, Plan, Span
-from .signing import PUBLIC_KEY_BYTES
+from .rows import NO_END, NONE, Member, Plan, Span
 from .standing import Changes, MemberState
 from .state import Index, State, StateReader, u32
 from .store import index_key
@@ -59,7 +61,7 @@ def enrol(state: State, body: Enrol, signer: Signer) -> tuple[int, ...]:
     if known is not None:
         return _come_back(state, plan, known, body, signer)
     if body.member_key:
-        _check_new_key(state, body.member_key)
+        member_keys.check_free(state, body.member_key)
     day = day_of(state.block.ledger_time_ms)
     _check_age(version_at(state, body.plan, day)[1].params, body.birth_month, day)
     from_period = _first_period(state, plan)
@@ -70,7 +72,7 @@ def enrol(state: State, body: Enrol, signer: Signer) -> tuple[int, ...]:
     changes.flush()
     _index_identity(state, body.plan, body.identity, member_id)
     if body.member_key:
-        _register_key(state, member_id, body.member_key)
+        member_keys.register(state, member_id, body.member_key)
     return member_id, from_period
 
 
@@ -206,18 +208,6 @@ def _check_age(params: PlanParams, birth_month: int, day: int) -> None:
         raise TransactionRejected("AGE_OUT_OF_RANGE", f"birth month {birth_month}")
 
 
-def _check_new_key(state: State, key: bytes) -> None:
-    if len(key) != PUBLIC_KEY_BYTES:
-        raise TransactionRejected("BAD_FIELD", f"a key has {PUBLIC_KEY_BYTES} bytes")
-    if state.index_get(Index.MEMBER_KEY, key) is not None or state.index_get(Index.ORGANISATION_KEY, key) is not None:
-        raise TransactionRejected("KEY_IN_USE")
-
-
-def _register_key(state: State, member_id: int, key: bytes) -> None:
-    state.append(MemberKey(member_id, key))
-    state.index_put(Index.MEMBER_KEY, key, member_id)
-
-
 # ---- coming back ---------------------------------------------------------------------------------------------------
 
 _CANNOT_RETURN: Final = {
@@ -240,21 +230,40 @@ def _come_back(state: State, plan: Plan, member_id: int, body: Enrol, signer: Si
     if member.birth_month != body.birth_month:
         raise TransactionRejected("BAD_BIRTH_MONTH", f"member {member_id} joined with another one")
     _check_return_key(state, member_id, body.member_key, signer)
+    changes = Changes(state, body.plan, plan)
+    after = restore(state, changes, member_id, member, continued=reinstatable(state, member))
+    return member_id, after.from_period
+
+
+def restore(state: State, changes: Changes, member_id: int, member: Member, *, continued: bool) -> Member:
+    """Make him a current member again, ``continued`` without a new waiting; returns his row.
+
+    Raises ``TransactionRejected``: ARREARS_UNPAID, AGE_OUT_OF_RANGE.
+    """
+    plan = changes.plan
     if written_off(state, member, plan):
         raise TransactionRejected("ARREARS_UNPAID", f"member {member_id}")
-    changes = Changes(state, body.plan, plan)
     if member.to_period >= next_unnoticed(plan):
         after = _reopened(changes, member)
     else:
-        after = _new_span(state, changes.sums, plan, member_id, member)
+        after = _new_span(state, changes.sums, plan, member_id, member, continued)
     changes.put(member_id, member, after)
     changes.flush()
-    return member_id, after.from_period
+    return after
+
+
+def reinstatable(state: State, member: Member) -> bool:
+    """Whether a member lapsed so lately that he comes back without a new waiting."""
+    if member.state != MemberState.LAPSED:
+        return False
+    today = day_of(state.block.ledger_time_ms)
+    days = version_at(state, member.plan, today)[1].params.reinstate_days
+    return today - covered_until(state, member) <= days
 
 
 def _check_return_key(state: State, member_id: int, key: bytes, signer: Signer) -> None:
     """Whoever comes back keeps his key; a custodial member gets one only when he joins."""
-    if key and state.index_id(Index.MEMBER_KEY, key) != member_id:
+    if key and member_keys.owner_of(state, key, state.block.ledger_time_ms) != member_id:
         raise TransactionRejected("NOT_PERMITTED", "not the key of this member")
     if isinstance(signer, bytes):
         check_member_key(state, member_id, signer)
@@ -270,9 +279,10 @@ def _reopened(changes: Changes, member: Member) -> Member:
     return changes.fail(after, changes.lapse_fails()) if pending else after
 
 
-def _new_span(state: State, sums: RunningSums, plan: Plan, member_id: int, member: Member) -> Member:
+def _new_span(state: State, sums: RunningSums, plan: Plan, member_id: int, member: Member, continued: bool) -> Member:
     day = day_of(state.block.ledger_time_ms)
-    _check_age(version_at(state, member.plan, day)[1].params, member.birth_month, day)
+    if not continued:
+        _check_age(version_at(state, member.plan, day)[1].params, member.birth_month, day)
     from_period = _first_period(state, plan)
     span_id = state.append(
         Span(
@@ -283,6 +293,7 @@ def _new_span(state: State, sums: RunningSums, plan: Plan, member_id: int, membe
             to_day=covered_until(state, member),
             base_fen=member.base_fen,
             previous_span=member.previous_span,
+            continued=continued,
         )
     )
     base = 0
@@ -310,7 +321,7 @@ def exit_member(state: State, body: Exit, signer: Signer) -> tuple[int, ...]:
     if isinstance(signer, bytes):
         check_member_key(state, body.member, signer)
     changes = Changes(state, member.plan, state.get(Plan, member.plan))
-    after = _left(changes, member, MemberState.EXITED)
+    after = left(changes, member, MemberState.EXITED)
     if after is None:
         raise TransactionRejected("NOT_A_CURRENT_MEMBER", f"member {body.member}")
     changes.put(body.member, member, after)
@@ -329,15 +340,15 @@ def exit_batch(state: State, body: ExitBatch) -> tuple[int, ...]:
     if body.members[0] < 0 or any(a >= b for a, b in zip(body.members, body.members[1:], strict=False)):
         raise TransactionRejected("BAD_RANGE", "member ids must ascend")
     changes = Changes(state, body.plan, plan)
-    left = 0
+    gone = 0
     for member_id in body.members[: bisect_left(body.members, state.length(Member))]:
         member = state.get(Member, member_id)
-        after = _left(changes, member, MemberState.EXITED) if member.plan == body.plan else None
+        after = left(changes, member, MemberState.EXITED) if member.plan == body.plan else None
         if after is not None:
             changes.put(member_id, member, after)
-            left += 1
+            gone += 1
     changes.flush()
-    return left, len(body.members) - left
+    return gone, len(body.members) - gone
 
 
 def benefit(state: State, member_id: int, period: int) -> None:
@@ -347,7 +358,7 @@ def benefit(state: State, member_id: int, period: int) -> None:
     if plan.period != period:
         raise InvariantViolation(f"member {member_id} is helped with period {period}, the plan is at {plan.period}")
     changes = Changes(state, member.plan, plan)
-    after = _left(changes, member, MemberState.BENEFITED)
+    after = left(changes, member, MemberState.BENEFITED)
     if after is None:
         until = min(covered_until(state, member), day_of(state.block.ledger_time_ms) + 1)
         after = replace(member, state=int(MemberState.BENEFITED), to_day=until)
@@ -355,12 +366,14 @@ def benefit(state: State, member_id: int, period: int) -> None:
     changes.flush()
 
 
-def _left(changes: Changes, member: Member, state: MemberState) -> Member | None:
+def left(changes: Changes, member: Member, state: MemberState) -> Member | None:
     """The row of a current member after he left into ``state``; ``None`` when he is no current member."""
     plan = changes.plan
+    if member.state == MemberState.SUSPENDED:
+        return replace(member, state=int(state))
     pending = is_pending(member, plan)
     after = changes.lift(member)
-    if after.state not in (MemberState.ACTIVE, MemberState.SUSPENDED):
+    if after.state != MemberState.ACTIVE:
         return None
     if not pending and not live_arrears(after, plan):
         after = replace(after, fail_period=NONE, fails=0, arrears_fen=0)
@@ -373,9 +386,9 @@ def _left(changes: Changes, member: Member, state: MemberState) -> Member | None
     return changes.fail(after, changes.lapse_fails()) if pending else after
 
 
-def check_member_key(state: StateReader, member_id: int, key: bytes) -> None:
+def check_member_key(state: State, member_id: int, key: bytes) -> None:
     """Refuse a key that is not this member's. Raises ``TransactionRejected("NOT_PERMITTED")``."""
-    if state.index_id(Index.MEMBER_KEY, key) != member_id:
+    if member_keys.owner_of(state, key, state.block.ledger_time_ms) != member_id:
         raise TransactionRejected("NOT_PERMITTED", f"not the key of member {member_id}")
 
 
@@ -393,6 +406,42 @@ def covered_until(state: StateReader, member: Member) -> int:
     return _EVER
 
 
+class Lives(NamedTuple):
+    """One span of cover: days strictly between ``start`` and ``stop``; an illness is covered after its waiting."""
+
+    start: int
+    stop: int
+    waits_from: int
+    """The joining day from which the waiting counts: that of an earlier span when this one continues it."""
+
+
+def lives(state: StateReader, member_id: int, member: Member) -> list[Lives]:
+    """All spans of cover of a member, the newest first."""
+    found: list[Lives] = []
+    waits_from, continued = NONE, False
+    for span_id, span in spans(state, member):
+        if span.member != member_id:
+            raise InvariantViolation(f"span {span_id} of member {member_id} is another member's")
+        waits_from = waits_from if continued else span.from_day
+        found.append(Lives(span.from_day, span.to_day, waits_from))
+        continued = span.continued
+    waits_from = waits_from if continued else member.join_day
+    found.append(Lives(member.join_day, covered_until(state, member), waits_from))
+    found.reverse()
+    return found
+
+
+def waits_from(state: StateReader, member: Member) -> int:
+    """The joining day from which the waiting of the member's present span counts."""
+    since, previous = member.join_day, member.previous_span
+    while previous != NONE:
+        span = state.get(Span, previous)
+        if not span.continued:
+            break
+        since, previous = span.from_day, span.previous_span
+    return since
+
+
 def covered(state: StateReader, member_id: int, member: Member, day: int, cause: int, params: PlanParams) -> str | None:
     """Whether a diagnosis on ``day`` was covered by one of the member's spans: ``None``, or the code of the refusal.
 
@@ -400,23 +449,20 @@ def covered(state: StateReader, member_id: int, member: Member, day: int, cause:
     ``waiting_days`` later. NOT_COVERED: outside every span; WAITING_ILL: ill while waiting.
     """
     waiting = 0 if cause == ACCIDENT else params.waiting_days
-    start, stop, previous = member.join_day, covered_until(state, member), member.previous_span
     code = "NOT_COVERED"
-    while True:
-        if start < day < stop:
-            if day >= start + 1 + waiting:
+    for life in lives(state, member_id, member):
+        if life.start < day < life.stop:
+            if day >= life.waits_from + 1 + waiting:
                 return None
             code = "WAITING_ILL"
-        if previous == NONE:
-            return code
-        span = state.get(Span, previous)
-        if span.member != member_id:
-            raise InvariantViolation(f"span {previous} of member {member_id} is another member's")
-        start, stop, previous = span.from_day, span.to_day, span.previous_span
+    return code
 
 
-def member_state(member: Member, day: int, plan: Plan, params: PlanParams) -> str:
-    """The name of the member's state on ``day``, for people: the stored one, or WAITING or GRACE, which are derived."""
+def member_state(member: Member, day: int, plan: Plan, params: PlanParams, since: int | None = None) -> str:
+    """The name of the member's state on ``day``, for people: the stored one, or WAITING or GRACE, which are derived.
+
+    ``since``: where ``waits_from`` counts the waiting from; by default the joining day of the present span.
+    """
     stored = MemberState(member.state)
     pending = is_pending(member, plan)
     if stored == MemberState.LAPSED and pending:
@@ -425,4 +471,5 @@ def member_state(member: Member, day: int, plan: Plan, params: PlanParams) -> st
         return stored.name
     if pending or live_arrears(member, plan):
         return "GRACE"
-    return "WAITING" if day <= member.join_day + params.waiting_days else stored.name
+    since = member.join_day if since is None else since
+    return "WAITING" if day <= since + params.waiting_days else stored.name

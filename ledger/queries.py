@@ -343,7 +343,7 @@ def member_view(state: StateReader, member_id: int, day: int) -> MemberView | No
         id=member_id,
         plan=row.plan,
         identity=row.identity.hex(),
-        state=members.member_state(row, day, plan, params),
+        state=members.member_state(row, day, plan, params, members.waits_from(state, row)),
         join_date=iso_date(row.join_day),
         birth_month=f"{row.birth_month // 12:04}-{row.birth_month % 12 + 1:02}",
         age=age_on(row.birth_month, day),

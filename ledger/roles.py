@@ -36,5 +36,9 @@ MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
     tx.PayFee: (Role.BANK, False),
     tx.Advance: (Role.BANK, False),
     tx.PayRefund: (Role.BANK, False),
+    tx.RotateMemberKey: (Role.PLATFORM, True),
+    tx.ReportDeath: (Role.PLATFORM, False),
+    tx.SuspendMember: (Role.PLATFORM | Role.REGULATOR, False),
+    tx.ExpelMember: (Role.REGULATOR, False),
 }
 """``AdvanceClock`` is not here: it belongs to the clock key of the genesis, not to a role."""

@@ -151,6 +151,8 @@ class Span(Row, frozen=True):
     """Covered from the end of waiting after ``from_day`` up to ``to_day`` exclusive."""
     base_fen: int
     previous_span: int
+    continued: bool
+    """The span that follows goes on with this one's waiting (reinstated, or a suspension lifted)."""
 
 
 class Cohort(Row, frozen=True):
@@ -285,6 +287,11 @@ class Settlement(Row, frozen=True):
     """Of those failures: charges of the period, and older arrears debited with them."""
     written_off_fen: int
     """Of those failures: what members who lapse or leave with this period take with them."""
+    struck: tuple[tuple[int, int, int, int], ...]
+    """(birth month, from, base, count) of those who died or were voided after the notice: their charges are written
+    off at the settlement. Ascending."""
+    struck_fen: int
+    """Charges of the period written off at the settlement, or while it was open, for the dead and voided."""
     collected_fen: int
     """Confirmed by the bank into CLEARING before the close."""
     short_fen: int
@@ -344,11 +351,13 @@ class Draw(Row, frozen=True):
 
 
 class MemberKey(Row, frozen=True):
-    """A member's own key; the newest row of a member counts."""
+    """A member's own key; the newest row of a member whose time has come counts."""
 
     table: ClassVar[Table] = Table.MEMBER_KEYS
     member: int
     key: bytes
+    since_ms: int
+    """From this ledger time on it acts; 0: at once. A recovery by the platform waits."""
 
 
 class Fingerprint(Row, frozen=True):

@@ -5,11 +5,12 @@ from typing import Final
 
 from .clock import clock
 from .errors import TransactionRejected
+from .member_keys import owner_of
 from .organisations import by_key, require_active
 from .roles import MAY_SEND
 from .rows import NONE
-from .state import Index, State
-from .transactions import AdvanceClock, Enrol, Exit, FileClaim, Transaction
+from .state import State
+from .transactions import AdvanceClock, Enrol, Exit, FileClaim, RotateMemberKey, Transaction
 
 _NOBODY: Final = NONE
 
@@ -48,10 +49,10 @@ def authorise(state: State, transaction: Transaction) -> Sender:
         return Sender(key, organisation=organisation_id)
     if isinstance(body, Enrol) and body.member_key == key:
         return Sender(key)
-    member = state.index_id(Index.MEMBER_KEY, key)
+    member = owner_of(state, key, state.block.ledger_time_ms)
     if member is None:
         raise TransactionRejected("UNKNOWN_SIGNER", key.hex())
-    if own_key and isinstance(body, Exit | FileClaim) and body.member == member:
+    if own_key and isinstance(body, Exit | FileClaim | RotateMemberKey) and body.member == member:
         return Sender(key, member=member)
     raise TransactionRejected("NOT_PERMITTED", "a member's own key acts for that member only")
 

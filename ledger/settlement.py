@@ -102,6 +102,8 @@ def notice(state: State, plan_id: int, plan: Plan) -> Plan:
         failed_due_fen=0,
         failed_arrears_fen=0,
         written_off_fen=0,
+        struck=(),
+        struck_fen=0,
         collected_fen=0,
         short_fen=0,
         surplus_fen=0,
@@ -215,18 +217,21 @@ def settle(state: State, plan_id: int, plan: Plan, claims: Sequence[tuple[int, C
         row = replace(row, would_be=parts.shares, shares=tuple((class_id, 0) for class_id, _ in parts.shares))
         journal.post(state, plan_id, "sponsor", "carry", parts.goal)
     else:
-        charged, excess = _charges(state, plan_id, plan, row, parts)
+        charged, excess, struck = _charges(state, plan_id, plan, row, parts)
         row = replace(
             row,
             shares=parts.shares,
             over_fen=parts.over,
             charged_fen=charged,
             excess_fen=excess,
-            due_fen=charged,
+            due_fen=charged - struck,
+            struck_fen=struck,
             index=_added(plan.index, parts.shares),
         )
         journal.post(state, plan_id, "due", "carry", charged)
         journal.post(state, plan_id, "sponsor", "carry", excess)
+        journal.post(state, plan_id, "arrears", "due", struck)
+        journal.post(state, plan_id, "bad_debt", "arrears", struck)
     journal.post(state, plan_id, "carry", "claims", aid)
     journal.post(state, plan_id, "carry", "fee", parts.fee)
     journal.post(state, plan_id, "carry", "bad_debt", parts.bad_debt)
@@ -234,13 +239,17 @@ def settle(state: State, plan_id: int, plan: Plan, claims: Sequence[tuple[int, C
     return replace(plan, stage=STAGE_CLOSE, index=row.index)
 
 
-def _charges(state: State, plan_id: int, plan: Plan, row: Settlement, parts: _Parts) -> tuple[int, int]:
-    """(Σ charge, Σ what is above the year's cap) over the frozen cohorts, fen. ``plan`` is not settled for it yet."""
+def _charges(state: State, plan_id: int, plan: Plan, row: Settlement, parts: _Parts) -> tuple[int, int, int]:
+    """(Σ charge, Σ what is above the year's cap, Σ charge of the struck) over the frozen cohorts, fen.
+
+    ``plan`` is not settled for the period yet.
+    """
     sums = RunningSums(state, plan_id, plan)
     cap = sums.cap(plan.year)
     share_of = dict(parts.shares)
+    gone = {(month, start, base): count for month, start, base, count in row.struck}
     counts: dict[int, int] = {}
-    charged = excess = 0
+    charged = excess = struck = 0
     for _, frozen in state.rows(Frozen, row.frozen_first, row.frozen_first + row.frozen_count):
         class_id = sums.class_at(frozen.birth_month, row.period)
         share = share_of[class_id]
@@ -249,12 +258,13 @@ def _charges(state: State, plan_id: int, plan: Plan, row: Settlement, parts: _Pa
             charge = min(cap, before + share) - min(cap, before)
             charged += charge * count
             excess += (share - charge) * count
+            struck += charge * gone.get((frozen.birth_month, start, base), 0)
             counts[class_id] = counts.get(class_id, 0) + count
     if tuple(sorted(counts.items())) != row.counts:
         raise InvariantViolation(f"period {row.period}: the frozen cohorts count {counts}, the notice {row.counts}")
     if charged + excess != parts.asked:
         raise InvariantViolation(f"period {row.period}: {charged} + {excess} fen charged of {parts.asked}")
-    return charged, excess
+    return charged, excess, struck
 
 
 def _added(index: ByClass, shares: ByClass) -> ByClass:

@@ -146,14 +146,14 @@ class Changes:
         if leaving and member.state != MemberState.LAPSED:
             self._leavers += sign * arrears
 
-    def flush(self, *, paid_due: int = 0) -> None:
-        """Move the counters. ``paid_due``: of DUE, paid by single contribution, fen (the caller posts the money)."""
+    def flush(self, *, paid_due: int = 0, struck_due: int = 0) -> None:
+        """Move the counters. Of DUE, fen: paid by single contribution, written off. The caller posts the money."""
         for birth_month in sorted(self._cohorts):
             changes = {key: change for key, change in self._cohorts[birth_month].items() if change}
             if changes:
                 cohorts.adjust(self.state, self.plan_id, birth_month, changes)
-        moved = (self._failures, self._failed_due, self._failed_arrears, self._written_off, self._leavers, paid_due)
-        if self.plan.settlement != NONE and any(moved):
+        moved = (self._failures, self._failed_due, self._failed_arrears, self._written_off, self._leavers)
+        if self.plan.settlement != NONE and any((*moved, paid_due, struck_due)):
             row = self.state.get(Settlement, self.plan.settlement)
             self.state.put(
                 self.plan.settlement,
@@ -164,8 +164,9 @@ class Changes:
                     failed_arrears_fen=row.failed_arrears_fen + self._failed_arrears,
                     written_off_fen=row.written_off_fen + self._written_off,
                     leavers_fen=row.leavers_fen + self._leavers,
-                    due_fen=row.due_fen - paid_due,
+                    due_fen=row.due_fen - paid_due - struck_due,
                     singles_fen=row.singles_fen + paid_due,
+                    struck_fen=row.struck_fen + struck_due,
                 ),
             )
         journal.post(self.state, self.plan_id, "bad_debt", "arrears", self._lost)

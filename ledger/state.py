@@ -51,6 +51,8 @@ class Index(Enum):
     """plan (4) ‖ period (4) ‖ first id (8) -> collection [Collection not replaced]"""
     MEMBER_KEY = b"m"
     """member's own key -> member [MemberKey]"""
+    MEMBER_KEY_ROWS = b"M"
+    """member (8) -> list of MemberKey ids, 8 bytes each, ascending"""
     FINGERPRINT = b"f"
     """fingerprint -> list of Fingerprint ids"""
 

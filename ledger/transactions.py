@@ -184,6 +184,33 @@ class PayRefund(Wire, frozen=True, tag="pay_refund"):
     reference: bytes
 
 
+class RotateMemberKey(Wire, frozen=True, tag="rotate_member_key"):
+    """The member's own key: another one at once. PLATFORM: recovery of a lost key, after ``RECOVERY_DAYS``."""
+
+    member: int
+    member_key: bytes
+
+
+class ReportDeath(Wire, frozen=True, tag="report_death"):
+    """PLATFORM: the member died on ``day``; what was noticed after it is undone."""
+
+    member: int
+    day: int
+
+
+class SuspendMember(Wire, frozen=True, tag="suspend_member"):
+    """PLATFORM or REGULATOR: neither charged nor covered from now on (``suspended``), or no longer so."""
+
+    member: int
+    suspended: bool
+
+
+class ExpelMember(Wire, frozen=True, tag="expel_member"):
+    """REGULATOR: excluded for good."""
+
+    member: int
+
+
 TransactionBody = (
     AdvanceClock
     | Enrol
@@ -204,6 +231,10 @@ TransactionBody = (
     | PayFee
     | Advance
     | PayRefund
+    | RotateMemberKey
+    | ReportDeath
+    | SuspendMember
+    | ExpelMember
 )
 
 BATCH_BODIES: Final = (EnrolBatch, ExitBatch, Collect)

@@ -110,7 +110,7 @@ class LedgerViews:
         return {
             "id": member_id,
             "height": at.height,
-            "state": members.member_state(row, day, plan, params),
+            "state": members.member_state(row, day, plan, params, members.waits_from(at.state, row)),
             "day": date_text(day),
             "joined": date_text(row.join_day),
             "bill_fen": bills.total(at.state, row),

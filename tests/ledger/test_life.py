@@ -147,8 +147,10 @@ def test_filing_is_refused_without_cover() -> None:
     today = calendar.day_of(chain.now_ms)
     assert chain.refused("platform", filing(chain, MEMBERS)) == "UNKNOWN_MEMBER"
     assert chain.refused("platform", filing(chain, diagnosis_day=START_DAY)) == "NOT_COVERED"
-    assert chain.refused("platform", filing(chain, diagnosis_day=START_DAY + 90)) == "WAITING_ILL"
     assert chain.refused("platform", filing(chain, diagnosis_day=today + 1)) == "DIAGNOSIS_IN_FUTURE"
+    assert chain.ok("platform", filing(chain, 4, diagnosis_day=START_DAY + 90)) == (0, 0)
+    assert state_of(chain, 0) is ClaimState.REFUSED_FINAL
+    assert chain.state.get(Member, 4).state == MemberState.VOIDED
     chain.ok("platform", filing(chain, 1, diagnosis_day=START_DAY + 91))
     chain.ok("platform", filing(chain, 2, diagnosis_day=START_DAY + 1, cause=ACCIDENT))
 

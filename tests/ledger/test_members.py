@@ -134,7 +134,7 @@ def test_identities_have_32_bytes_and_plans_exist() -> None:
 def test_a_key_belongs_to_one_member() -> None:
     state = opened()
     enrol(state, Enrol(0, identity(1), MONTH, KEY), KEY)
-    assert state.get(MemberKey, 0) == MemberKey(0, KEY)
+    assert state.get(MemberKey, 0) == MemberKey(0, KEY, 0)
     assert refusal(enrol, state, Enrol(0, identity(2), MONTH, KEY), PLATFORM) == "KEY_IN_USE"
     assert refusal(enrol, state, Enrol(0, identity(2), MONTH, b"short"), PLATFORM) == "BAD_FIELD"
     assert refusal(enrol, state, Enrol(0, identity(2), MONTH, bytes(32)), KEY) == "NOT_PERMITTED"
@@ -209,7 +209,7 @@ def test_back_after_a_notice_he_begins_again_and_his_old_span_is_kept() -> None:
     new = run.state.get(Member, 0)
     assert (new.from_period, new.base_fen, new.billed_fen, new.previous_span) == (FIRST + 2, 25, 25, 0)
     assert new.join_day == day_number(run.day)
-    assert run.state.get(Span, 0) == Span(0, FIRST, FIRST + 1, old.join_day, old.to_day, 0, NONE)
+    assert run.state.get(Span, 0) == Span(0, FIRST, FIRST + 1, old.join_day, old.to_day, 0, NONE, False)
 
 
 def test_who_may_not_come_back() -> None:

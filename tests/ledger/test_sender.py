@@ -39,6 +39,10 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
     "PayFee": (tx.PayFee(0, 1, b"x"), {"bank"}),
     "Advance": (tx.Advance(0, 1, False, b"x"), {"bank"}),
     "PayRefund": (tx.PayRefund(0, 1, b"x"), {"bank"}),
+    "RotateMemberKey": (tx.RotateMemberKey(0, bytes(32)), {"platform", "member"}),
+    "ReportDeath": (tx.ReportDeath(0, 1), {"platform"}),
+    "SuspendMember": (tx.SuspendMember(0, True), {"platform", "regulator"}),
+    "ExpelMember": (tx.ExpelMember(0), {"regulator"}),
     "AdvanceClock": (tx.AdvanceClock(2**52), {"clock"}),
 }
 SIGNERS = ("platform", "bank", "assessor", "hospital", "regulator", "member", "clock")

@@ -71,14 +71,14 @@ def test_rows_that_do_not_exist_are_missing() -> None:
 
 def state() -> State:
     made = State(Overlay(MemoryStore()), BlockContext(bytes(32), 1, 1, 1, bytes(32), bytes(64)))
-    made.append(MemberKey(0, b"zero"))
+    made.append(MemberKey(0, b"zero", 0))
     made.index_put(Index.MEMBER_KEY, b"zero", 0)
     return made
 
 
 def change(made: State) -> None:
-    made.put(0, MemberKey(0, b"changed"))
-    made.append(MemberKey(1, b"one"))
+    made.put(0, MemberKey(0, b"changed", 0))
+    made.append(MemberKey(1, b"one", 0))
     made.index_put(Index.MEMBER_KEY, b"one", 1)
     made.index_delete(Index.MEMBER_KEY, b"zero")
 
