@@ -104,7 +104,7 @@ class ByzantineNode(SimNode):
         self._queue.append(ev.Signed(effect.token, self._signature(message)))
 
     def _build(self, effect: fx.BuildBlock) -> None:
-        other = self.another_block() if self.world.chance(0.3) else None
+        other = self.another_block() if self.world.chance(0.5) else None
         if other is None or effect.height != self.height + 1:
             super()._build(effect)
         else:
@@ -170,9 +170,10 @@ class ByzantineNode(SimNode):
         random, chain = self.world.random, self.replica.chain
         if random.random() < 0.5:
             raw = self.new_transaction()
-            old = [again for sealed in chain[-8:] for again in sealed.transactions]
+            old = [again for sealed in chain for again in sealed.transactions]
+            forgotten = [again for again in old if not self.replica.seen(transaction_id(again))]
             if old and random.random() < 0.5:
-                raw = random.choice(old)
+                raw = random.choice(forgotten or old)
             picked.append((transaction_id(raw), raw))
         shifted_ms = self.clock_ms + random.randint(-20, 20)
         block = self.replica.build(context.validators[context.index], self.safety.beacon_proof, picked, shifted_ms)

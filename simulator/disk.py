@@ -13,7 +13,7 @@ from consensus.log import START, Decoded, Position, carried, decode_log, encode_
 from consensus.records import DecidedRecord, FirstRecord, Record
 from ledger.errors import OperatorError
 
-ROTATE_BYTES: Final = 16_384
+ROTATE_BYTES: Final = 8_192
 
 
 class LogDisk:
@@ -73,6 +73,11 @@ class LogDisk:
             tail = tail[:start] + bytes(end - start) + tail[end:]
         self.synced += tail
         return fate
+
+    def roll_back(self, synced: bytes) -> None:
+        """An old copy of the file is put back."""
+        self.synced = synced
+        self.durable_records = decode_log(synced).records
 
     def open(self, known: Position) -> Decoded:
         """Read the log after a crash. ``known`` is the position the database's newest batch names.

@@ -37,6 +37,8 @@ class Plan:
     crash_at_effects: float
     """Chance of a crash before, and again after, every effect."""
     restart_all_every_ms: int
+    trap_ms: int
+    """How long everybody is without power from the moment that the first node locks a block; 0: no such trap."""
     blackout_ms: int
     """How long the whole network is without power before the heal."""
     backups: bool
@@ -104,6 +106,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         crash_every_ms=some(0, 0, 500, 1_500),
         crash_at_effects=0.0 if off else random.choice((0.0, 0.0, 0.002, 0.01)),
         restart_all_every_ms=some(0, 0, 1_000, 2_500),
+        trap_ms=random.choice((0, 0, 0, 100, 15_000)),
         blackout_ms=some(0, 0, 1_000, 15_000),
         backups=unlucky > 0,
         clock_jumps=random.random() < 0.2,

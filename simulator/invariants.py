@@ -77,7 +77,6 @@ class Seen:
     """Certified heads that honest nodes answered, by node; without those that could not be had."""
     height: int = 0
     commits: dict[tuple[int, bytes], set[int]] = field(default_factory=lambda: defaultdict(set))
-    by_signer: dict[tuple[int, int], set[bytes]] = field(default_factory=lambda: defaultdict(set))
 
 
 class Checker:
@@ -202,7 +201,7 @@ class Checker:
             return
         if signed.message.height != node.height + 1:
             return
-        fault = _durable_fault(node.disk.durable_records, signed)
+        fault = _durable_fault(node.disk.durable_records, signed.message)
         if fault is not None:
             raise Violation("durable_before_sent", f"{node} sent {signed.message} without {fault}")
 
@@ -233,7 +232,11 @@ class Checker:
                 return
 
     def _hold(self, node: SimNode, seen: Seen, vote: SignedCommit) -> bool:
-        """Count a valid Commit that the core must count too: of a round not above its own, two a signer and round."""
+        """Note a valid Commit that the core must count too.
+
+        Of a liar only two votes a round are ever counted, and of rounds above its own a node keeps the highest: neither
+        is held against it.
+        """
         message, core = vote.message, node.core
         if message.height != core.height:
             return False
@@ -243,11 +246,8 @@ class Checker:
             return False
         if not self.oracle.verify(validators[vote.index].validator_key, digest, vote.signature):
             return False
-        by_signer = seen.by_signer[message.round, vote.index]
-        if len(by_signer) < 2 or message.hash in by_signer:
-            by_signer.add(message.hash)
-            if message.round <= core.round:
-                seen.commits[message.round, message.hash].add(vote.index)
+        if message.round <= core.round and validators[vote.index].seat not in self.byzantine:
+            seen.commits[message.round, message.hash].add(vote.index)
         return True
 
     # ---- after a step ----
@@ -441,13 +441,11 @@ class Checker:
         if seen.height != node.core.height:
             seen.height = node.core.height
             seen.commits.clear()
-            seen.by_signer.clear()
         return seen
 
 
-def _durable_fault(records: Sequence[Record], signed: object) -> str | None:
+def _durable_fault(records: Sequence[Record], message: Vote) -> str | None:
     """What of CONSENSUS §3's table is not on the disk for this own message; None when all of it is."""
-    message: Vote = signed.message
     for record in records:
         if isinstance(record, AdoptRecord) and any(vote.message == message for vote in record.votes):
             return None

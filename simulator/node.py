@@ -57,6 +57,8 @@ class Watcher(Protocol):
 
     def lost(self, node: "SimNode") -> None: ...
 
+    def happened(self, mark: str) -> None: ...
+
 
 class Peers(Protocol):
     """The other nodes, and what they can be asked for."""
@@ -166,6 +168,8 @@ class SimNode:
                 raise OperatorError("LOG_MISSING", "the simulated log", "it was lost")
             decoded = self.disk.open(self.known)
         except OperatorError as error:
+            if error.code == "LOG_ROLLED_BACK":
+                self.peers.watcher.happened("rolled_back")
             self.world.trace(str(self), "record-lost", described=error)
             self.log_lost = False
             self.disk.replace(FirstRecord(CHAIN_ID, self.keys[0], True))
@@ -186,6 +190,8 @@ class SimNode:
     def crash(self) -> None:
         """The power is cut."""
         if self.alive:
+            if self.core.height == self.height + 1 and self.core.state.open.decided is not None:
+                self.peers.watcher.happened("decided_not_written")
             fate = self.disk.crash(self.world.random)
             self.world.trace(str(self), "crash", described=f"unsynced tail {fate}")
             self.alive = False
@@ -417,7 +423,8 @@ class SimNode:
         self.claim(number_of(effect.peer), effect.head_height)
 
     def _compact(self, effect: fx.Compact) -> None:
-        self.disk.compact(effect.epoch, effect.height)
+        if self.disk.compact(effect.epoch, effect.height):
+            self.peers.watcher.happened("rotated")
 
     def _watched_only(self, effect: fx.Effect) -> None:
         """Evidence and blame: the watcher judges them."""

@@ -8,6 +8,7 @@ from random import Random
 from typing import Final
 
 from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
+from consensus.log import Position
 from consensus.scheme import Scheme
 from ledger.codec import encode
 from ledger.limits import TRANSACTION_VERSION
@@ -49,11 +50,16 @@ class Simulation:
         self.nodes: list[SimNode] = []
         self.healed = False
         self._dark = False
+        """Nobody may start."""
+        self._trap_set = False
         self.recovery_ms = 0
         self._fsync_ms_max = plan.fsync_ms_max
         self._gaps = plan.mempool_gaps
         self._salt = 0
         self._sent: list[bytes] = []
+        if plan.real_signatures:
+            self.marks.hit("real_signatures")
+        self._copies: dict[int, list[tuple[bytes, int, Position]]] = {number: [] for number in plan.unlucky}
         self._cabal = Cabal()
         self._make_nodes()
 
@@ -125,6 +131,7 @@ class Simulation:
         self._schedule()
         end_ms = plan.disturbed_ms
         world.run(lambda: self.head >= plan.heights and world.now_ms > 800, end_ms)
+        world.run(lambda: not self._dark, world.now_ms + plan.trap_ms)
         if plan.blackout_ms:
             self._black_out(plan.blackout_ms)
         self._heal()
@@ -163,11 +170,14 @@ class Simulation:
         self._every(plan.pause_every_ms, self._pause)
         self._every(plan.crash_every_ms, self._crash_some)
         self._every(plan.restart_all_every_ms, self._restart_all)
+        if plan.trap_ms:
+            self.world.later(self.world.random.randint(1, 1_000), self._set_trap)
         if plan.clock_jumps:
             self._every(600, self._jump)
         if plan.set_changes:
             self._every(500, self._change_set)
         if plan.backups:
+            self._every(250, self._copy)
             self._every(700, self._lose)
 
     def _every(self, mean_ms: int, action: Callable[[], None], *, lasting: bool = False) -> None:
@@ -199,6 +209,9 @@ class Simulation:
                 node.start()
 
     def _crash_hook(self, node: SimNode, where: str) -> bool:
+        if self._trap_set and not self.healed and self._locked(node):
+            self._spring_trap()
+            return True
         if self.healed or not self.world.chance(self.plan.crash_at_effects):
             return False
         self.world.trace(str(node), f"crash-{where}-effect")
@@ -213,6 +226,28 @@ class Simulation:
                 node.start()
 
         self.world.later(self.world.random.randint(1, 1_500), restart)
+
+    def _set_trap(self) -> None:
+        self._trap_set = True
+
+    def _locked(self, node: SimNode) -> bool:
+        record = node.core.state.record
+        return node.honest and record.lock is not None and record.height == node.height + 1
+
+    def _spring_trap(self) -> None:
+        """The first node that locks a block: at this very moment everybody loses power."""
+        self._trap_set, self._dark = False, True
+        self.world.trace("world", "trap")
+        self.marks.hit("restart_all")
+        for node in self.nodes:
+            node.crash()
+
+        def light() -> None:
+            self._dark = False
+            for node in self.nodes:
+                self._restart_later(node)
+
+        self.world.later(self.plan.trap_ms, light)
 
     def _black_out(self, duration_ms: int) -> None:
         """Nobody has power; what comes after is the heal."""
@@ -229,7 +264,7 @@ class Simulation:
             raw = random.choice(self._sent)
             self.marks.hit("duplicate_refused")
         else:
-            raw = self.transaction(0, random.choice((1_000, 5_000, 60_000)))
+            raw = self.transaction(0, random.choice((200, 1_000, 5_000, 60_000)))
             self._sent.append(raw)
         random.choice(self.nodes).submit(raw)
 
@@ -284,16 +319,29 @@ class Simulation:
         node.skew_ms = random.choice((0, 0, 900, -900, 3_000, -12_000, 60_000))
         self.world.trace(str(node), "clock", described=node.skew_ms)
 
+    def _copy(self) -> None:
+        """An operator backs up an unlucky node: the log, the head, what the database knows of the log."""
+        for number in sorted(self.plan.unlucky):
+            node = self.nodes[number]
+            self._copies[number].append((node.disk.synced, node.height, node.known))
+
     def _lose(self) -> None:
         random, plan = self.world.random, self.plan
         node = self.nodes[random.choice(sorted(plan.unlucky))]
         node.crash()
-        kind = random.choice(("gone", "gone", "everything"))
+        kind = random.choice(("gone", "gone with the chain", "old log", "old everything"))
         self.checker.lost(node)
-        self.world.trace(str(node), f"lose-{kind}")
-        if kind == "everything":
-            node.replica = node.replica.rewound(random.randint(0, node.height))
-        node.log_lost = True
+        self.world.trace(str(node), f"lose: {kind}")
+        copies = self._copies[node.number]
+        if kind in ("old log", "old everything") and copies:
+            synced, height, known = random.choice(copies)
+            node.disk.roll_back(synced)
+            if kind == "old everything":
+                node.replica, node.known = node.replica.rewound(min(height, node.height)), known
+        else:
+            node.log_lost = True
+            if kind == "gone with the chain":
+                node.replica = node.replica.rewound(random.randint(0, node.height))
         self._restart_later(node)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from consensus import effects as fx
 from consensus import events as ev
 from consensus.log import Decoded
-from consensus.messages import GetBlock, GetBodies, GetCertificate, GetPrepares, Message
+from consensus.messages import GetBlock, GetBodies, GetCertificate, GetPrepares, Message, SignedProposal
 from consensus.records import AdoptRecord, Record
 
 from .invariants import Checker
@@ -19,6 +19,10 @@ class Watch:
     def __init__(self, checker: Checker) -> None:
         self.checker = checker
         self.marks = checker.marks
+        self._rounds: dict[int, tuple[int, int]] = {}
+        """Height and round of each node after its last step."""
+        self._proposed: dict[int, tuple[int, int, int]] = {}
+        """Life, height and round of each node's last proposal."""
 
     def signed(self, node: SimNode, request: fx.SignRequest) -> None:
         """See ``Checker.signed``."""
@@ -28,10 +32,18 @@ class Watch:
 
     def sending(self, node: SimNode, message: Message) -> None:
         """See ``Checker.sending``."""
+        if isinstance(message, SignedProposal) and message.message.height == node.core.height:
+            self._mark_proposal(node, message)
         name = _ASKED.get(type(message))
         if name is not None:
             self.marks.hit(name)
         self.checker.sending(node, message)
+
+    def _mark_proposal(self, node: SimNode, message: SignedProposal) -> None:
+        told = (node.life, message.message.height, message.message.round)
+        if self._proposed.get(node.number) == told:
+            self.marks.hit("resent")
+        self._proposed[node.number] = told
 
     def received(self, node: SimNode, sender: int, message: Message) -> None:
         """See ``Checker.received``."""
@@ -45,6 +57,11 @@ class Watch:
             self.marks.hit("head_refuted")
         if len(node.core.state.early):
             self.marks.hit("early_kept")
+        if isinstance(event, ev.HeightStarted):
+            self._enter_height(node)
+        elif node.core.round > self._rounds.get(node.number, (0, 0))[1] + 1:
+            self.marks.hit("joined")
+        self._rounds[node.number] = (node.core.height, node.core.round)
         self.checker.stepped(node, event)
 
     def effect(self, node: SimNode, effect: fx.Effect) -> None:
@@ -52,6 +69,13 @@ class Watch:
         if isinstance(effect, fx.Persist):
             self._mark_adoption(effect)
         self.checker.effect(node, effect)
+
+    def _enter_height(self, node: SimNode) -> None:
+        """What the log holds of the height that opens."""
+        record = node.core.state.record
+        if record.round >= 0 and record.height == node.core.height:
+            self.marks.hit("resumed")
+        self._rounds[node.number] = (node.core.height, node.core.round)
 
     def _mark_adoption(self, effect: fx.Persist) -> None:
         for record in effect.records:
@@ -64,6 +88,11 @@ class Watch:
     def committed(self, node: SimNode, sealed: Sealed) -> None:
         """See ``Checker.committed``."""
         view = node.replica.view
+        lock = node.core.state.record.lock
+        if lock is not None and lock.height == sealed.height and lock.hash != sealed.hash:
+            self.marks.hit("lock_dropped_out")
+        if node.core.height == sealed.height and node.core.state.open.decided is None:
+            self.marks.hit("synced_blocks")
         if not sealed.transactions:
             self.marks.hit("certifying")
         if len(view.eligible) < len(view.next_validators):
@@ -75,6 +104,10 @@ class Watch:
     def opened(self, node: SimNode, decoded: Decoded, written: Sequence[Record]) -> None:
         """See ``Checker.opened``."""
         self.checker.opened(node, decoded, written)
+
+    def happened(self, mark: str) -> None:
+        """A rare path was reached (``simulator.marks``)."""
+        self.marks.hit(mark)
 
     def lost(self, node: SimNode) -> None:
         """See ``Checker.lost``."""
