@@ -176,12 +176,6 @@ BROKEN: Final[dict[str, tuple[Spoil, str, Exit, str]]] = {
         Exit.CONFIGURATION,
         "hospital",
     ),
-    "a genesis that nobody has signed": (
-        lambda home, _: (home / SIGNATURES_FILE).unlink(),
-        "GENESIS_UNSIGNED",
-        Exit.CONFIGURATION,
-        "huzhu genesis sign",
-    ),
     "signatures of another genesis": (
         signed_for_another_chain,
         "GENESIS_SIGNATURE_INVALID",
