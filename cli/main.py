@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "plan": ("cli.plan:plan", "The plans of the chain and their parameters."),
     "testnet": ("cli.testnet:testnet", "Networks of real nodes on this machine."),
     "simulate": ("cli.simulate:simulate", "Whole networks from seeds, in virtual time, under every fault."),
+    "bench": ("cli.bench.command:bench", "Measurements, as ratios to probes of the same run."),
     "demo": ("cli.demo.command:demo", "Five processes settle Xiang Hu Bao's half-months."),
 }
 

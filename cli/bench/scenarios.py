@@ -1,0 +1,415 @@
+"""The scenarios of ``huzhu bench network``: what is done to the network, and which figures come of it.
+
+Each figure is a ratio to a probe of the same run (``probes``). A run is five windows after a warm-up; the figure is
+their median, and its range is given with it. Only a running network is needed; scenarios do not start or end it.
+"""
+
+import asyncio
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ledger.errors import OK, OperatorError
+
+from .. import network as nets
+from .. import processes
+from ..client import NodeClient
+from ..demo.ledger import PLATFORM
+from . import bare_ledger, prepare, probes, usage
+from .load import Generator, Supply, Tally, percentiles
+
+WINDOWS: Final = 5
+WARM_UP_SHARE: Final = 0.15
+LISTS_A_NODE: Final = 4
+LIST_SIZE: Final = 250
+OVERLOAD: Final = 3.0
+OVERLOAD_LIST: Final = 100
+IDLE_TRANSACTIONS: Final = 60
+OPEN_RATE: Final = 200.0
+ENROL_IN_FLIGHT: Final = 4
+SAMPLE_S: Final = 1.0
+SOAK_FROM_SHARE: Final = 0.3
+"""Memory's slope is taken over the rest: minutes 3 to 10 of ten."""
+
+
+@dataclass(slots=True)
+class Bench:
+    """One run: the network, the work, what was measured so far."""
+
+    network: nets.Network
+    seconds: float
+    rate: float | None
+    directory: Path
+    signed: list[bytes]
+    """Transactions signed beforehand; when they are used up, enrolments are signed as they are sent."""
+    verify_us: list[float] = field(default_factory=list)
+    floor_ms: list[float] = field(default_factory=list)
+    series: int = 0
+
+    @property
+    def urls(self) -> list[str]:
+        """Of all nodes."""
+        return [node.api for node in self.network.nodes]
+
+    def pids(self) -> dict[str, list[int]]:
+        """The processes of each node that runs."""
+        return {node.name: usage.tree(node.process.pid) for node in self.network.nodes if node.process is not None}
+
+    @property
+    def validators(self) -> int:
+        """Of the network; every node of a bench network is one."""
+        return sum(not node.observer for node in self.network.nodes)
+
+    @property
+    def cores(self) -> int:
+        """This program may use."""
+        return len(os.sched_getaffinity(0))
+
+    @property
+    def ceiling_tps(self) -> float:
+        """What verifying alone would allow: cores / (validators × verify)."""
+        return self.cores / (self.validators * statistics.median(self.verify_us) * 1e-6)
+
+    def probe(self) -> None:
+        """Measure a signature now."""
+        self.verify_us.append(probes.verify_us())
+
+    async def probe_floor(self) -> None:
+        """Measure a bare agreement now."""
+        floor = await asyncio.to_thread(probes.floor_ms, self.directory, self.validators)
+        self.floor_ms.append(floor)
+
+    def supply(self) -> Supply:
+        """The signed transactions, then enrolments without end."""
+        return Supply(self._fresh())
+
+    def _fresh(self) -> Any:
+        while self.signed:
+            yield self.signed.pop()
+        self.series += 1
+        series = b"single-%d-%d" % (time.time_ns(), self.series)
+        yield from prepare.single_enrolments(self.network, series, 2**40)
+
+
+@dataclass(slots=True)
+class _Usage:
+    """CPU between two moments."""
+
+    nodes_s: float
+    own_s: float
+    machine_s: float
+    at_s: float
+
+
+def _usage(bench: Bench) -> _Usage:
+    nodes_s = sum(usage.cpu_s(pids) for pids in bench.pids().values())
+    return _Usage(nodes_s, usage.own_cpu_s(), usage.machine_busy_s(), time.monotonic())
+
+
+def _cost(bench: Bench, before: _Usage, after: _Usage, committed: int) -> dict[str, Any]:
+    """CPU per transaction over all processes, what share of the machine that is, and what others took."""
+    wall_s = after.at_s - before.at_s
+    nodes_s, own_s = after.nodes_s - before.nodes_s, after.own_s - before.own_s
+    all_s = nodes_s + own_s
+    others_s = max(0.0, after.machine_s - before.machine_s - all_s)
+    return {
+        "cpu_us_per_tx": round(all_s / max(1, committed) * 1e6, 1),
+        "cpu_us_per_tx_client": round(own_s / max(1, committed) * 1e6, 1),
+        "share_of_cost": round(all_s / (wall_s * bench.cores), 3),
+        "others_share_of_machine": round(others_s / (wall_s * bench.cores), 3),
+    }
+
+
+async def _windows(bench: Bench, tally: Tally, begun_s: float) -> list[float]:
+    """Committed a second in each window; a signature is probed at each border."""
+    await _until(begun_s + bench.seconds * WARM_UP_SHARE)
+    border_s = time.monotonic()
+    length_s = (begun_s + bench.seconds - border_s) / WINDOWS
+    found = []
+    for _ in range(WINDOWS):
+        since_s = border_s
+        await _until(since_s + length_s)
+        border_s = time.monotonic()
+        found.append(tally.committed(since_s, border_s) / (border_s - since_s))
+        bench.probe()
+    return found
+
+
+async def _until(at_s: float) -> None:
+    await asyncio.sleep(max(0.0, at_s - time.monotonic()))
+
+
+def _load_figures(tally: Tally, since_s: float, until_s: float) -> dict[str, Any]:
+    return {
+        "offered_tps": round(tally.offered / (until_s - since_s), 1),
+        "rejected": sum(tally.refused.values()),
+        "rejected_by_code": dict(tally.refused),
+        "failed_by_code": dict(tally.failed),
+        "not_offered": tally.late,
+        "latency_ms": percentiles(tally.latencies_ms(since_s, until_s)),
+    }
+
+
+async def saturate(bench: Bench) -> dict[str, Any]:
+    """As many single transactions as the network takes, in lists, a bounded number of them in flight."""
+    tally, begun_s = Tally(), time.monotonic()
+    async with Generator(bench.urls, bench.supply(), tally) as generator, asyncio.TaskGroup() as group:
+        if bench.rate is None:
+            load = generator.closed_loop(LISTS_A_NODE, LIST_SIZE, begun_s + bench.seconds)
+        else:
+            load = generator.open_loop(bench.rate, _list_size(bench.rate), begun_s + bench.seconds)
+        group.create_task(load)
+        await _until(begun_s + bench.seconds * WARM_UP_SHARE)
+        before = _usage(bench)
+        windows = await _windows(bench, tally, begun_s)
+        after = _usage(bench)
+    committed = tally.committed(before.at_s, after.at_s)
+    figures = {
+        "committed_tps": round(statistics.median(windows), 1),
+        "committed_tps_range": [round(min(windows), 1), round(max(windows), 1)],
+        **_cost(bench, before, after, committed),
+        **_load_figures(tally, begun_s, time.monotonic()),
+        "steps_us_per_tx": await _steps(bench, committed),
+    }
+    figures["share_of_ceiling"] = round(figures["committed_tps"] / bench.ceiling_tps, 3)
+    figures["share_of_ceiling_range"] = [round(value / bench.ceiling_tps, 3) for value in (min(windows), max(windows))]
+    return figures
+
+
+def _list_size(rate: float) -> int:
+    """Lists so large that at most a hundred leave in a second; below that rate single transactions."""
+    return max(1, int(rate / 200))
+
+
+async def _scrape(url: str) -> dict[str, float]:
+    """A node's metrics: sample name with its labels' values -> value."""
+    async with NodeClient(url) as client:
+        text = (await client.get_bytes("/metrics")).decode()
+    return {
+        " ".join((sample.name, *(sample.labels[name] for name in sorted(sample.labels)))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def _steps(bench: Bench, _committed: int) -> dict[str, float]:
+    """Microseconds a transaction spends in each step of the first node, from its own counters."""
+    values = await _scrape(bench.urls[0])
+    done = values.get(f"huzhu_transactions_total {OK}", 0)
+    steps = {name.partition(" ")[2]: value for name, value in values.items() if name.startswith(STEP_SECONDS)}
+    return {name: round(value / done * 1e6, 1) for name, value in steps.items()} if done else {}
+
+
+STEP_SECONDS: Final = "huzhu_transaction_step_seconds_total "
+
+
+async def idle(bench: Bench) -> dict[str, Any]:
+    """A quiet time, in which a node's CPU is measured; then one transaction after the other, on a quiet network."""
+    await bench.probe_floor()
+    pids = bench.pids()
+    before = {name: usage.cpu_s(own) for name, own in pids.items()}
+    begun_s = time.monotonic()
+    await _until(begun_s + bench.seconds)
+    quiet_s = time.monotonic() - begun_s
+    shares = [(usage.cpu_s(own) - before[name]) / quiet_s for name, own in pids.items()]
+    bench.probe()
+    tally, since_s = Tally(), time.monotonic()
+    supply = bench.supply()
+    async with Generator(bench.urls, supply, tally) as generator:
+        for number in range(IDLE_TRANSACTIONS):
+            await generator.send(bench.urls[number % len(bench.urls)], supply.take(1), time.monotonic())
+            await _settled(bench)
+    await bench.probe_floor()
+    bench.probe()
+    figures = _load_figures(tally, since_s, time.monotonic())
+    floor = statistics.median(bench.floor_ms)
+    p50 = figures["latency_ms"].get("p50", 0.0)
+    return figures | {
+        "idle_p50_ms": p50,
+        "idle_p50_of_floor": round(p50 / floor, 2),
+        "idle_cpu_share": round(statistics.median(shares), 4),
+        "committed_tps": round(len(tally.done) / (time.monotonic() - since_s), 1),
+    }
+
+
+async def _settled(bench: Bench) -> None:
+    """Wait until the chain rests: the height has stayed the same for as long as a certifying block waits."""
+    async with NodeClient(bench.urls[0]) as client:
+        height = -1
+        while (now := int((await client.get("/v1/status"))["height"])) != height:
+            height = now
+            await asyncio.sleep(0.15)
+
+
+async def open_loop(bench: Bench) -> dict[str, Any]:
+    """A steady stream of single transactions, each timed from the moment it was due."""
+    await bench.probe_floor()
+    rate = bench.rate or OPEN_RATE
+    tally, begun_s = Tally(), time.monotonic()
+    async with Generator(bench.urls, bench.supply(), tally) as generator, asyncio.TaskGroup() as group:
+        group.create_task(generator.open_loop(rate, 1, begun_s + bench.seconds))
+        await _until(begun_s + bench.seconds * WARM_UP_SHARE)
+        before = _usage(bench)
+        windows = await _windows(bench, tally, begun_s)
+        after = _usage(bench)
+    await bench.probe_floor()
+    figures = _load_figures(tally, begun_s, time.monotonic())
+    figures["latency_ms"] = percentiles(tally.latencies_ms(before.at_s, time.monotonic()))
+    floor, latency = statistics.median(bench.floor_ms), figures["latency_ms"]
+    return figures | {
+        "committed_tps": round(statistics.median(windows), 1),
+        "open_p50_of_floor": round(latency.get("p50", 0.0) / floor, 2),
+        "open_p99_of_floor": round(latency.get("p99", 0.0) / floor, 2),
+        **_cost(bench, before, after, tally.committed(before.at_s, after.at_s)),
+    }
+
+
+async def enrol(bench: Bench) -> dict[str, Any]:
+    """Batches of 10,000 members through consensus, against the same batches on a ledger without a network."""
+    bench.probe()
+    alone = await asyncio.to_thread(_enrol_alone, bench)
+    tally, begun_s = Tally(), time.monotonic()
+    series = b"enrol-%d" % time.time_ns()
+    members = 0
+
+    async def keep_sending(number: int) -> None:
+        nonlocal members
+        async with prepare.client(bench.network) as ledger:
+            for part in count():
+                batch = next(prepare.batches(10_000, b"%s-%d-%d" % (series, number, part)))
+                since_s = time.monotonic()
+                if since_s >= begun_s + bench.seconds:
+                    return
+                await ledger.send(PLATFORM, [batch])
+                now_s = time.monotonic()
+                tally.done.append((now_s, len(batch.members), now_s - since_s))
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(ENROL_IN_FLIGHT):
+            group.create_task(keep_sending(number))
+        windows = await _windows(bench, tally, begun_s)
+    again = await asyncio.to_thread(_enrol_alone, bench)
+    bench.probe()
+    per_s, ideal = statistics.median(windows), statistics.median((alone, again)) * bench.cores / bench.validators
+    return {
+        "enrol_per_s": round(per_s),
+        "enrol_per_s_range": [round(min(windows)), round(max(windows))],
+        "ledger_enrol_per_s": [round(alone), round(again)],
+        "share_of_ledger": round(per_s / ideal, 3),
+        "latency_ms": percentiles(tally.latencies_ms(begun_s, time.monotonic())),
+    }
+
+
+def _enrol_alone(bench: Bench) -> float:
+    with tempfile.TemporaryDirectory(dir=bench.directory) as directory:
+        return bare_ledger.enrol_per_s(Path(directory), bench.network.genesis_path.read_bytes())
+
+
+async def overload(bench: Bench) -> dict[str, Any]:
+    """The peak first; then three times as much at the door, whatever the answers say."""
+    peak = await saturate(bench)
+    rate = OVERLOAD * peak["committed_tps"]
+    memory_before = sum(usage.memory_bytes(pids, "RssAnon") for pids in bench.pids().values())
+    tally, begun_s = Tally(), time.monotonic()
+    done_before = await _committed(bench)
+    async with Generator(bench.urls, bench.supply(), tally) as generator:
+        await generator.open_loop(rate, OVERLOAD_LIST, begun_s + bench.seconds, wait="checked")
+    goodput = (await _committed(bench) - done_before) / (time.monotonic() - begun_s)
+    bench.probe()
+    values = await _scrape(bench.urls[0])
+    return {
+        **_load_figures(tally, begun_s, time.monotonic()),
+        "peak_tps": peak["committed_tps"],
+        "committed_tps": round(goodput, 1),
+        "goodput_ratio": round(goodput / peak["committed_tps"], 3) if peak["committed_tps"] else 0.0,
+        "rounds_above_zero": values.get("huzhu_rounds_above_zero_total", 0),
+        "memory_bytes": [memory_before, sum(usage.memory_bytes(own, "RssAnon") for own in bench.pids().values())],
+    }
+
+
+async def _committed(bench: Bench) -> float:
+    return (await _scrape(bench.urls[0])).get(f"huzhu_transactions_total {OK}", 0)
+
+
+async def soak(bench: Bench) -> dict[str, Any]:
+    """Saturation for long; the memory of every node is sampled."""
+    samples: list[tuple[float, dict[str, int]]] = []
+
+    async def sample() -> None:
+        since_s = time.monotonic()
+        while True:
+            used = {name: usage.memory_bytes(pids, "RssAnon") for name, pids in bench.pids().items()}
+            samples.append((time.monotonic() - since_s, used))
+            await asyncio.sleep(SAMPLE_S)
+
+    sampling = asyncio.ensure_future(sample())
+    try:
+        figures = await saturate(bench)
+    finally:
+        sampling.cancel()
+    late = [(at_s, used) for at_s, used in samples if at_s >= bench.seconds * SOAK_FROM_SHARE]
+    slopes = {name: _slope([(at_s / 60, used[name]) for at_s, used in late]) for name in late[0][1]}
+    return figures | {
+        "memory_slope_percent_per_minute": {name: round(slope, 2) for name, slope in slopes.items()},
+        "memory_anonymous_bytes": late[-1][1],
+    }
+
+
+def _slope(points: list[tuple[float, int]]) -> float:
+    """Percent of the mean a unit of x, by least squares; 0 for fewer than two points."""
+    if len(points) < 2:
+        return 0.0
+    slope = statistics.linear_regression([x for x, _ in points], [float(y) for _, y in points]).slope
+    return slope / statistics.fmean(y for _, y in points) * 100
+
+
+async def start(bench: Bench) -> dict[str, Any]:
+    """One node ends and starts again: from its start to its ``/readyz``, beyond the time of importing its code."""
+    name = bench.network.nodes[-1].name
+    ready, imports = [], []
+    for _ in range(3):
+        imports.append(await asyncio.to_thread(probes.import_s))
+        node = bench.network.node(name)
+        if node.process is not None:
+            await asyncio.to_thread(processes.end, [node.process])
+        since_s = time.monotonic()
+        bench.network = await asyncio.to_thread(nets.start, bench.network, [name])
+        await _ready(bench.network.node(name))
+        ready.append(time.monotonic() - since_s)
+    whole, importing = statistics.median(ready), statistics.median(imports)
+    return {
+        "ready_s": round(whole - importing, 3),
+        "ready_whole_s": [round(value, 3) for value in ready],
+        "import_s": round(importing, 3),
+    }
+
+
+async def _ready(node: nets.NetworkNode) -> None:
+    deadline_s = time.monotonic() + 60
+    async with NodeClient(node.api) as client:
+        while time.monotonic() < deadline_s:
+            try:
+                await client.get("/readyz")
+                return
+            except OperatorError:
+                await asyncio.sleep(0.01)
+    raise OperatorError("NOT_READY", f"{node.name} is not ready after 60 s", "", f"read {node.log}", exit_code=5)
+
+
+SCENARIOS: Final[dict[str, Callable[[Bench], Awaitable[dict[str, Any]]]]] = {
+    "saturate": saturate,
+    "idle": idle,
+    "open": open_loop,
+    "enrol": enrol,
+    "overload": overload,
+    "soak": soak,
+    "start": start,
+}
