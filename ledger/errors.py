@@ -147,6 +147,7 @@ CODES: Final[dict[str, str]] = {
     "UNSUPPORTED_MEDIA_TYPE": "the route does not take this content type",
     "TOO_MANY_WAITERS": "too many requests wait for a block on this node; ask for the transaction's state instead",
     "NOT_PROVABLE_YET": "the block that certifies this state has not come yet; try again after retry-after",
+    "NOT_BORNE_OUT": "the rows contradict what is to be proven: a bug, or a damaged database; report it",
 }
 
 BLOCK_CODES: Final[dict[str, str]] = {

@@ -88,6 +88,15 @@ class ProofFile(Wire, frozen=True):
     subject: Subject
 
 
+class Parts(Wire, frozen=True):
+    """What a node hands out of a file; the headers, up to the one that certifies the rows, are asked for by range."""
+
+    height: int
+    """Of the certifying header: the newest that the file needs."""
+    rows: tuple[bytes, ...]
+    subject: Subject
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One sentence of the answer."""

@@ -42,6 +42,7 @@ STATUS: Final[dict[str, HTTPStatus]] = {
     "NOT_READY": HTTPStatus.SERVICE_UNAVAILABLE,
     "TOO_MANY_WAITERS": HTTPStatus.SERVICE_UNAVAILABLE,
     "NOT_PROVABLE_YET": HTTPStatus.SERVICE_UNAVAILABLE,
+    "NOT_BORNE_OUT": HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The HTTP status of every code that the API itself answers with."""
 RETRYABLE: Final = frozenset(

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ledger.blocks import Header, Receipt, decode_body
+from ledger.blocks import Body, Header, Receipt, decode_body
 from ledger.codec import decode_own, digest, encode
 from ledger.transactions import decode_transaction, transaction_id
 from ledger.votes import Certificate
@@ -97,6 +97,11 @@ def raw_block(blocks: BlockReader, height: int) -> bytes | None:
         return None
     receipts = blocks.receipts(height) or ()
     return encode((header, blocks.body_raw(height), blocks.certificate_raw(height), receipts))
+
+
+def body_transactions(body_raw: bytes) -> tuple[bytes, ...]:
+    """The transactions of a stored body."""
+    return decode_own(Body, body_raw).transactions
 
 
 def _summary(blocks: BlockReader, height: int) -> dict[str, Any] | None:

@@ -8,50 +8,16 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ledger.codec import encode
+from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, TransactionRejected
 from ledger.rows import Row
-from ledger.tables import Table, TableReader
+from ledger.tables import LENGTHS_ROW, Table, TableReader
 
 from .answers import plain
-from .view import NodeView
-
-
-def prove(view: NodeView, kind: type[Row], row_id: int) -> dict[str, Any]:
-    """The row as certified, its ICS-23 proof, and header and certificate that vouch for the root.
-
-    Raises ``TransactionRejected`` NOT_FOUND (it is not in the certified state), NOT_PROVABLE_YET.
-    """
-    current, certified = view.current, view.certified
-    height = certified.height + 1
-    header_raw, header = current.blocks.header_raw(height), current.blocks.header(height)
-    certificate = current.blocks.certificate_raw(height)
-    if header is None or header_raw is None or certificate is None:
-        raise TransactionRejected("NOT_PROVABLE_YET", f"block {height} will certify the state after {height - 1}")
-    row = certified.state.find(kind, row_id)
-    if row is None:
-        raise TransactionRejected("NOT_FOUND", f"not in the state that block {height} certifies")
-    proof = TableReader(certified.state.reader).prove(kind.table, row_id)
-    if proof.root() != header.state_root:
-        raise InvariantViolation(f"the state after {height - 1} does not have the root that header {height} certifies")
-    validators = current.blocks.validators(header.validators_hash)
-    return {
-        "table": kind.table.name.lower(),
-        "row_id": row_id,
-        "row": plain(row),
-        "state_height": height - 1,
-        "state_root": header.state_root.hex(),
-        "key": proof.key.hex(),
-        "value": proof.value.hex(),
-        "proof": proof.encode().hex(),
-        "header": header_raw.hex(),
-        "certificate": certificate.hex(),
-        "validators": encode(validators or ()).hex(),
-        "chain_id": view.chain_id.hex(),
-    }
-
+from .view import NodeView, StateAt
 
 PROVABLE: Final[tuple[Table, ...]] = (
+    Table.META,
     Table.PLANS,
     Table.PLAN_VERSIONS,
     Table.ORGANISATIONS,
@@ -66,3 +32,59 @@ PROVABLE: Final[tuple[Table, ...]] = (
     Table.DRAWS,
 )
 """Tables whose rows anybody may have proven; claims and what belongs to them are their claimants' (LEDGER §6)."""
+
+
+def certified(view: NodeView) -> tuple[StateAt, bytes, bytes]:
+    """(the newest certified state, the raw header that certifies it, its root). Raises NOT_PROVABLE_YET.
+
+    Both states are read at one moment, so that a block that is committed meanwhile changes nothing.
+    """
+    current, at = view.current, view.certified
+    header_raw, header = current.blocks.header_raw(at.height + 1), current.blocks.header(at.height + 1)
+    if header is None or header_raw is None:
+        raise TransactionRejected("NOT_PROVABLE_YET", f"block {at.height + 1} will certify the state after {at.height}")
+    root = TableReader(at.state.reader).root()
+    if root != header.state_root:
+        raise InvariantViolation(
+            f"the state after {at.height} does not have the root that header {at.height + 1} certifies"
+        )
+    return at, header_raw, root
+
+
+def prove(view: NodeView, kind: type[Row], row_id: int) -> dict[str, Any]:
+    """The row as certified, its ICS-23 proof, and header and certificate that vouch for the root.
+
+    Raises ``TransactionRejected`` NOT_FOUND (it is not in the certified state), NOT_PROVABLE_YET.
+    """
+    current = view.current
+    at, header_raw, root = certified(view)
+    height = at.height + 1
+    header, certificate = current.blocks.header(height), current.blocks.certificate_raw(height)
+    if header is None or certificate is None:
+        raise InvariantViolation(f"block {height} has a header and no certificate")
+    tables = TableReader(at.state.reader)
+    if row_id >= tables.length(kind.table):
+        raise TransactionRejected("NOT_FOUND", f"not in the state that block {height} certifies")
+    proof = tables.prove(kind.table, row_id)
+    validators = current.blocks.validators(header.validators_hash)
+    return {
+        "table": kind.table.name.lower(),
+        "row_id": row_id,
+        "row": _shown(kind, row_id, proof.value),
+        "state_height": at.height,
+        "state_root": root.hex(),
+        "key": proof.key.hex(),
+        "value": proof.value.hex(),
+        "proof": proof.encode().hex(),
+        "header": header_raw.hex(),
+        "certificate": certificate.hex(),
+        "validators": encode(validators or ()).hex(),
+        "chain_id": view.chain_id.hex(),
+    }
+
+
+def _shown(kind: type[Row], row_id: int, value: bytes) -> Any:
+    if (kind.table, row_id) == (Table.META, LENGTHS_ROW):
+        lengths = decode_own(list[int], value)
+        return {table.name.lower(): lengths[table - 1] for table in Table if table <= len(lengths)}
+    return plain(decode_own(kind, value))

@@ -27,6 +27,7 @@ from ..metrics import Metrics
 from .answers import answer, problem
 from .blocks import Blocks
 from .ledger_views import LedgerViews
+from .light import LightClients
 from .operating import Operating
 from .submitting import Submitting
 from .view import NodeView
@@ -56,6 +57,7 @@ class Route:
 def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
     """Every route of the API."""
     blocks, ledger = Blocks(view), LedgerViews(view)
+    light = LightClients(view)
     submitting, operating = Submitting(view, waiters), Operating(view)
     return [
         Route("GET", "/v1/status", operating.status),
@@ -80,6 +82,11 @@ def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
         Route("GET", "/v1/validators", ledger.validators),
         Route("GET", "/v1/deadlines/next", ledger.next_deadline),
         Route("GET", "/v1/proofs/{table}/{id}", ledger.proof),
+        Route("GET", "/v1/headers", light.headers),
+        Route("GET", "/v1/members/{id}/statement", light.statement),
+        Route("GET", "/v1/settlements/{plan}/{period}/proof", light.settlement),
+        Route("GET", "/v1/draws/{id}/proof", light.draw),
+        Route("GET", "/v1/transactions/{id}/proof", light.transaction),
         Route("GET", "/livez", operating.live),
         Route("GET", "/readyz", operating.ready),
         Route("GET", "/metrics", operating.metrics),

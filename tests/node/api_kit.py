@@ -11,6 +11,7 @@ from typing import Any
 
 from ledger.blocks import header_hash
 from ledger.codec import encode
+from ledger.genesis import GenesisValues
 from ledger.state import StateReader
 from ledger.store import Batch, MemorySnapshot
 from ledger.transactions import decode_transaction, transaction_id
@@ -47,8 +48,15 @@ class FakePeer:
 class FakeNode:
     """Implements ``NodeView`` and ``ChainView`` over the tests' chain."""
 
-    def __init__(self, limits: Limits | None = None, *, waiters_max: int = 4, inbox_bytes_max: int = 100_000) -> None:
-        self.chain = Chain(genesis_values())
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        waiters_max: int = 4,
+        inbox_bytes_max: int = 100_000,
+        values: GenesisValues | None = None,
+    ) -> None:
+        self.chain = Chain(values or genesis_values())
         self.epoch = 0
         self.ready = True
         self.loop_alive = True
@@ -167,6 +175,14 @@ class FakeNode:
             expired = self.mempool.remove_committed(ids, block.header.time_ms)
             self.certified, self.current = self.current, At(self.chain.store.snapshot(), block.header.height)
             self.waiters.settled([*ids, *expired])
+
+    def replay(self, *blocks: Block) -> None:
+        """Take over blocks that another chain of the same genesis decided."""
+        for block in blocks:
+            self.chain.store.write(block.applied.batch)
+            self.chain.view, self.chain.certificate = block.applied.view, block.certificate
+            self.chain.blocks.append(block)
+            self.store(block)
 
     def _write_head(self, batch: Batch, block: Block | None = None) -> None:
         view = self.chain.view if block is None else block.applied.view
