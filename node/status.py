@@ -140,6 +140,7 @@ class Window:
             signing=driver.signing,
             not_signing_because=driver.not_signing_because,
             syncing=behind >= SYNCING_BLOCKS_BEHIND,
+            informed=sync.informed,
             best_height=sync.best_known,
             eta_seconds=self._speed.eta_s(behind),
             peers_connected=sum(peer.connected for peer in peers),

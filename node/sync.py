@@ -147,15 +147,27 @@ class Sync:
 
         A claim by fewer is worth a question, but must not make the node refuse its clients.
         """
+        claims = sorted(self._claims_by_seat().values(), reverse=True)
+        f = faults(len(self._chain.view.next_validators))
+        vouched = claims[f] if len(claims) > f else 0
+        return max(self._chain.height, self._certified, vouched)
+
+    def _claims_by_seat(self) -> dict[int, int]:
         by_seat: dict[int, int] = {}
         for peer, height in self._claims.items():
             seat = self._seat_of(peer)
             if seat is not None:  # an organisation with two nodes still is one
                 by_seat[seat] = max(height, by_seat.get(seat, 0))
-        claims = sorted(by_seat.values(), reverse=True)
-        f = faults(len(self._chain.view.next_validators))
-        vouched = claims[f] if len(claims) > f else 0
-        return max(self._chain.height, self._certified, vouched)
+        return by_seat
+
+    @property
+    def informed(self) -> bool:
+        """Whether f + 1 validators (ourselves included) told their heads: one of them at least is honest.
+
+        Until then nobody here can say how far behind this node is.
+        """
+        heard = len(self._claims_by_seat()) + self._votes()
+        return heard > faults(len(self._chain.view.next_validators))
 
     @property
     def blocks_behind(self) -> int:

@@ -46,6 +46,8 @@ def unready_reasons(view: NodeView, blocks_behind_max: int, peers_min: int) -> l
     status = view.status()
     behind = status.best_height - view.current.height
     reasons = []
+    if not status.informed:
+        reasons.append("fewer than f + 1 validators have told their heads: nobody knows how far behind this node is")
     if behind > blocks_behind_max:
         reasons.append(f"{behind} blocks behind the best known head, at most {blocks_behind_max} asked for")
     if status.syncing:

@@ -53,6 +53,8 @@ class NodeStatus:
     not_signing_because: str | None
     """Why a validator does not vote now."""
     syncing: bool
+    informed: bool
+    """Whether enough validators told their heads to know how far behind the node is."""
     best_height: int
     """The highest head known, own one included."""
     eta_seconds: float | None

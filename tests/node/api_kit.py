@@ -63,6 +63,7 @@ class FakeNode:
         self.syncing = False
         self.signing = True
         self.best_height = 0
+        self.informed = True
         self.bugs: list[Exception] = []
         self.metrics = Metrics()
         self.waiters = CommitWaiters(waiters_max)
@@ -128,6 +129,7 @@ class FakeNode:
             signing=self.signing,
             not_signing_because=None if self.signing else "the disk is full",
             syncing=self.syncing,
+            informed=self.informed,
             best_height=max(self.best_height, self.current.height),
             eta_seconds=None,
             peers_connected=3,

@@ -95,6 +95,9 @@ async def test_readiness_gives_reasons() -> None:
         node.best_height = 5
         await get(client, "/readyz?max_blocks_behind=3")
         assert "3 blocks behind" in (await get(client, "/readyz", 503))["reasons"][0]
+        node.informed = False
+        assert "told their heads" in (await get(client, "/readyz", 503))["reasons"][0]
+        node.informed = True
         node.best_height, node.syncing, node.signing = 0, True, False
         reasons = (await get(client, "/readyz", 503))["reasons"]
         assert reasons == ["catching up", "not signing: the disk is full"]

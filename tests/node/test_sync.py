@@ -232,6 +232,19 @@ async def test_a_head_counts_only_with_a_valid_certificate_or_when_f_plus_one_va
 
 
 @pytest.mark.asyncio
+async def test_a_node_knows_how_far_behind_it_is_once_f_plus_one_validators_have_told_their_heads() -> None:
+    observer, validator = Follower(1), Follower(1, votes=True)
+    needed = faults(len(observer.chain.view.next_validators)) + 1
+    for follower, alone in ((observer, 0), (validator, 1)):
+        follower.peer(b"x", follower.honest)
+        follower.peer(b"y", follower.honest)
+        for seat in range(needed - alone):
+            assert not follower.sync.informed
+            follower.peer(b"validator %d" % seat, follower.honest)
+        assert follower.sync.informed
+
+
+@pytest.mark.asyncio
 async def test_heads_go_to_those_who_do_not_follow_by_consensus() -> None:
     follower = Follower(1)
     follower.links.peers = {b"validator 1": _vanished, b"observer": follower.honest}
