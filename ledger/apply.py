@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, draws, journal, plan_cycle
+from . import claims, disputes, documents, draws, experts, journal, jury, plan_cycle, remedies
 from .blocks import DueKey, Header, Receipt, receipts_root
 from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
@@ -30,12 +30,17 @@ from .votes import Certificate, ValidatorEntry, faults
 DEADLINE_RULES: Final[dict[DeadlineKind, Handler]] = {
     DeadlineKind.CLOSE: plan_cycle.close,
     DeadlineKind.SETTLE: plan_cycle.settle,
-    DeadlineKind.APPROVE: claims.approve,
+    DeadlineKind.APPROVE: disputes.approve,
     DeadlineKind.NOTICE: plan_cycle.notice,
     DeadlineKind.INVESTIGATE: claims.investigate,
     DeadlineKind.INVESTIGATION_OVERDUE: claims.investigation_overdue,
     DeadlineKind.REVIEW_OVERDUE: claims.review_overdue,
     DeadlineKind.APPEAL_OVER: claims.appeal_over,
+    DeadlineKind.DOCUMENTS_OVERDUE: documents.overdue,
+    DeadlineKind.EXPERTS_OVERDUE: experts.overdue,
+    DeadlineKind.CALL_JURY: disputes.call_jury,
+    DeadlineKind.BALLOTS: jury.ballots_over,
+    DeadlineKind.UNCLAIMED: remedies.unclaimed,
 }
 
 
@@ -175,11 +180,11 @@ class BlockExecution:
         )
 
     def _draw(self) -> None:
-        """Mix the beacon into the open draws; those that close name their firms."""
+        """Mix the beacon into the open draws; those that close name their firms and juries."""
         creators_min = faults(len(self._view.next_validators)) + 1
         for draw_id, seed in draws.contribute(self._state, creators_min, self._view.params.draw_blocks):
             for claim_id in draws.waiting(self._state, draw_id):
-                claims.name_firm(self._state, claim_id, seed)
+                jury.named(self._state, claim_id, seed)
 
     def _charge(self) -> None:
         """The skip rule (CONSENSUS §2): charge who let the parent's rounds fail, pardon this block's creator."""

@@ -1,4 +1,4 @@
-"""Claims from filing to approval: the guards of LEDGER §5 beside what each step does.
+"""Claims from filing to the review: the guards of LEDGER §5 beside what each step does.
 
 ``move`` is the only writer of claim rows after ``file``; it asks ``claim_table`` for the target and keeps every derived
 index equal to ``entries(row)``, so that indexes can be rebuilt from rows. Windows count from ``opened_ms``, which a
@@ -11,16 +11,27 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from . import draws, endings, members, plans
-from .calendar import MS_PER_DAY, age_on, day_of
-from .claim_table import DEADLINES, ENTRY, REASONS, WITHOUT_CLAIM, ClaimState, Event, target
-from .deadlines import deadline_key
+from .calendar import MS_PER_DAY, MS_PER_HOUR, age_on, day_of
+from .claim_table import (
+    DEADLINES,
+    ENTRY,
+    HELPED,
+    LEAVES_BATCH,
+    REASONS,
+    WITHOUT_CLAIM,
+    ClaimState,
+    Event,
+    Judge,
+    target,
+)
+from .deadlines import DeadlineKind, deadline_key
 from .errors import TransactionRejected
 from .organisations import with_role
 from .params import ACCIDENT, ILLNESS, PlanParams
 from .roles import Role
 from .rows import NONE, Claim, Fingerprint, Member
 from .sender import Sender
-from .state import Index, State, u32, u64
+from .state import Index, State, StateReader, u32, u64
 from .transactions import Assess, Diagnose, FileClaim, Review
 
 HASH_BYTES: Final = 32
@@ -28,14 +39,23 @@ SALT_BYTES: Final = 16
 CODE_MAX: Final = 2**31
 """Illness and region codes are from 0 to below this; their catalogues are not the ledger's."""
 
-_WINDOWS: Final[dict[ClaimState, str]] = {
-    ClaimState.FILED: "investigate_after_days",
-    ClaimState.INVESTIGATING: "investigate_days",
-    ClaimState.ASSESSED: "review_days",
-    ClaimState.REFUSED: "appeal_days",
-    ClaimState.NOTICED: "notice_days",
+_WINDOWS: Final[dict[ClaimState, tuple[str, int]]] = {
+    ClaimState.FILED: ("investigate_after_days", MS_PER_DAY),
+    ClaimState.INVESTIGATING: ("investigate_days", MS_PER_DAY),
+    ClaimState.ASSESSED: ("review_days", MS_PER_DAY),
+    ClaimState.REFUSED: ("appeal_days", MS_PER_DAY),
+    ClaimState.NOTICED: ("notice_days", MS_PER_DAY),
+    ClaimState.DOCS_PENDING: ("docs_days_max", MS_PER_DAY),
+    ClaimState.DISPUTED: ("notice_days", MS_PER_DAY),
+    ClaimState.EXPERT: ("expert_days", MS_PER_DAY),
+    ClaimState.JURY: ("jury_reveal_hours", MS_PER_HOUR),
 }
-"""How long a state with a deadline lasts: the name of the plan parameter."""
+"""How long a state with a deadline lasts: the name of the plan parameter, and its unit."""
+
+UNCLAIMED_DAYS: Final = 730
+"""After so many days without a word about the money, aid that was settled goes back to CARRY."""
+FIRMS_MIN: Final = 2
+"""Independent firms that a claim needs: one investigates, another reviews."""
 
 
 # ---- filing and the steps that organisations take --------------------------------------------------------------------
@@ -52,7 +72,7 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
     params = plans.version_at(state, member.plan, body.diagnosis_day)[1].params
     if today - body.diagnosis_day > params.file_days:
         raise TransactionRejected("FILED_TOO_LATE", f"{today - body.diagnosis_day} days")
-    _check_no_other(state, body.member)
+    check_no_other(state, body.member)
     refusal = members.covered(state, body.member, member, body.diagnosis_day, body.cause, params)
     reason = 0
     if refusal is not None:
@@ -72,6 +92,8 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
         salt=body.salt,
         state=int(entered),
         held_from=NONE,
+        held_opened_ms=0,
+        held_due_ms=0,
         opened_ms=state.block.ledger_time_ms,
         due_ms=0 if reason else _due(ENTRY, params, state.block.ledger_time_ms),
         draw=NONE,
@@ -85,6 +107,14 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
         reason=reason,
         documents_asked=0,
         documents_days=0,
+        consents=(),
+        dispute=NONE,
+        objected=False,
+        judge=int(Judge.FIRM),
+        judgment=b"",
+        helped_from=NONE,
+        helped_to_day=0,
+        recovered_fen=0,
         period=NONE,
         amount_fen=aid(params, body.tier, age_on(member.birth_month, body.diagnosis_day)),
         reference=b"",
@@ -100,9 +130,11 @@ def diagnose(state: State, body: Diagnose, sender: Sender) -> tuple[int, ...]:
     """A hospital's salted commitment to its diagnosis, once, before the assessment."""
     claim = state.need(Claim, body.claim, "UNKNOWN_CLAIM")
     target(claim.state, Event.DIAGNOSE)
-    _check_size(body.commitment, HASH_BYTES)
+    check_size(body.commitment, HASH_BYTES)
     if claim.hospital != NONE:
         raise TransactionRejected("DUPLICATE_DIAGNOSIS")
+    if claim.investigator == sender.organisation:
+        raise TransactionRejected("NOT_INDEPENDENT", "the investigator does not diagnose")
     stay(state, body.claim, claim, Event.DIAGNOSE, hospital=sender.organisation, diagnosis=body.commitment)
     return (body.claim,)
 
@@ -111,7 +143,7 @@ def assess(state: State, body: Assess, sender: Sender) -> tuple[int, ...]:
     """INVESTIGATING -> ASSESSED by the drawn firm, once the hospital's diagnosis is there."""
     claim = state.need(Claim, body.claim, "UNKNOWN_CLAIM")
     target(claim.state, Event.ASSESS)
-    _check_size(body.commitment, HASH_BYTES)
+    check_size(body.commitment, HASH_BYTES)
     if claim.investigator != sender.organisation:
         raise TransactionRejected("NOT_THE_DRAWN_FIRM", f"drawn: {claim.investigator}")
     if claim.hospital == NONE:
@@ -126,10 +158,11 @@ def review(state: State, body: Review, sender: Sender) -> tuple[int, ...]:
     claim = state.need(Claim, body.claim, "UNKNOWN_CLAIM")
     event = Event.CLEAR if body.reason == 0 else Event.REFUSE
     target(claim.state, event)
-    if body.reason not in REASONS:
-        raise TransactionRejected("UNKNOWN_REASON", str(body.reason))
+    check_reason(body.reason)
     if claim.investigator == sender.organisation:
         raise TransactionRejected("SAME_FIRM")
+    if sender.organisation not in independent_firms(state, claim):
+        raise TransactionRejected("NOT_INDEPENDENT")
     if claim.review_draw != NONE and claim.reviewer == NONE:
         raise TransactionRejected("NO_REVIEWER")
     if claim.reviewer not in (NONE, sender.organisation):
@@ -143,46 +176,47 @@ def review(state: State, body: Review, sender: Sender) -> tuple[int, ...]:
 
 
 def investigate(state: State, claim_id: int, opened_ms: int) -> tuple[int, ...]:
-    """FILED -> INVESTIGATING: a firm is drawn."""
-    draw = draws.request(state)
-    move(state, claim_id, state.get(Claim, claim_id), Event.INVESTIGATE, opened_ms, draw=draw)
-    return (draw,)
+    """FILED -> INVESTIGATING: a firm is drawn; without a second one to review: EXPERT."""
+    return _draw_investigator(state, claim_id, Event.INVESTIGATE, opened_ms, ())
 
 
 def investigation_overdue(state: State, claim_id: int, opened_ms: int) -> tuple[int, ...]:
     """The drawn firm let its time run out: another is drawn, in a new window."""
-    claim, draw = state.get(Claim, claim_id), draws.request(state)
-    passed_over = _also(claim.passed_over, claim.investigator)
-    move(state, claim_id, claim, Event.REDRAW, opened_ms, draw=draw, investigator=NONE, passed_over=passed_over)
+    claim = state.get(Claim, claim_id)
+    return _draw_investigator(state, claim_id, Event.REDRAW, opened_ms, _also(claim.passed_over, claim.investigator))
+
+
+def _draw_investigator(
+    state: State, claim_id: int, event: Event, opened_ms: int, passed_over: tuple[int, ...]
+) -> tuple[int, ...]:
+    claim = replace(state.get(Claim, claim_id), passed_over=passed_over, investigator=NONE)
+    if len(independent_firms(state, claim)) < FIRMS_MIN:
+        return _to_experts(state, claim_id, claim, opened_ms)
+    draw = draws.request(state)
+    move(state, claim_id, claim, event, opened_ms, draw=draw)
     return (draw,)
 
 
 def review_overdue(state: State, claim_id: int, opened_ms: int) -> tuple[int, ...]:
-    """No second firm reviewed in time: an independent reviewer is drawn, in a new window."""
-    claim, draw = state.get(Claim, claim_id), draws.request(state)
-    passed_over = _also(claim.passed_over, claim.reviewer)
-    move(
-        state,
-        claim_id,
-        claim,
-        Event.REVIEW_OVERDUE,
-        opened_ms,
-        review_draw=draw,
-        reviewer=NONE,
-        passed_over=passed_over,
-    )
+    """No second firm reviewed in time: an independent reviewer is drawn, in a new window; none is left: EXPERT."""
+    claim = state.get(Claim, claim_id)
+    claim = replace(claim, passed_over=_also(claim.passed_over, claim.reviewer), reviewer=NONE)
+    if not candidates(state, claim, reviewing=True):
+        return _to_experts(state, claim_id, claim, opened_ms)
+    draw = draws.request(state)
+    move(state, claim_id, claim, Event.REVIEW_OVERDUE, opened_ms, review_draw=draw)
     return (draw,)
+
+
+def _to_experts(state: State, claim_id: int, claim: Claim, opened_ms: int) -> tuple[int, ...]:
+    """No second independent firm: the organisations that are not involved judge, and the regulator."""
+    move(state, claim_id, claim, Event.NO_FIRM, opened_ms)
+    return ()
 
 
 def appeal_over(state: State, claim_id: int, opened_ms: int) -> tuple[int, ...]:
     """REFUSED -> REFUSED_FINAL: the claimant did not appeal in time."""
     move(state, claim_id, state.get(Claim, claim_id), Event.APPEAL_OVER, opened_ms)
-    return ()
-
-
-def approve(state: State, claim_id: int, opened_ms: int) -> tuple[int, ...]:
-    """NOTICED -> APPROVED: nobody objected within ``notice_days``."""
-    move(state, claim_id, state.get(Claim, claim_id), Event.APPROVE, opened_ms)
     return ()
 
 
@@ -198,10 +232,20 @@ def name_firm(state: State, claim_id: int, seed: bytes) -> None:
     write(state, claim_id, claim, replace(claim, **changes))
 
 
-def candidates(state: State, claim: Claim, reviewing: bool) -> list[int]:
-    """Active ASSESSOR firms, ascending, that may be drawn: those whose time ran out only when no other is left."""
-    firms = [firm for firm in with_role(state, Role.ASSESSOR) if not (reviewing and firm == claim.investigator)]
-    return [firm for firm in firms if firm not in claim.passed_over] or firms
+def independent_firms(state: StateReader, claim: Claim) -> list[int]:
+    """Active ASSESSOR organisations, ascending, that are neither the platform nor the hospital of the claim."""
+    platforms = with_role(state, Role.PLATFORM)
+    return [firm for firm in with_role(state, Role.ASSESSOR) if firm not in platforms and firm != claim.hospital]
+
+
+def candidates(state: StateReader, claim: Claim, reviewing: bool) -> list[int]:
+    """Independent firms, ascending, that may be drawn. Of reviewers those whose time ran out are not drawn again.
+
+    An investigator whose time ran out is drawn again only when no other is left.
+    """
+    firms = independent_firms(state, claim)
+    fresh = [firm for firm in firms if firm not in claim.passed_over]
+    return [firm for firm in fresh if firm != claim.investigator] if reviewing else fresh or firms
 
 
 # ---- rows and indexes ------------------------------------------------------------------------------------------------
@@ -214,20 +258,23 @@ def move(
     event: Event,
     opened_ms: int,
     params: PlanParams | None = None,
+    chosen: int | None = None,
     **changes: Any,
 ) -> Claim:
     """Take the transition of ``event``: a new state, entered at ``opened_ms``, and its deadline. Returns the row.
 
-    ``params`` sets the window; by default the version of the diagnosis day, which judges the claim.
+    ``params`` sets the window; by default the version of the diagnosis day, which judges the claim. ``chosen`` is the
+    target when the table has several. Consents count for the state in which they were given; whoever leaves a noticed
+    batch loses its period.
     """
-    entered = target(claim.state, event)
-    due_ms = 0
-    if entered in _WINDOWS:
-        window = params or plans.version_at(state, claim.plan, claim.diagnosis_day)[1].params
-        due_ms = _due(entered, window, opened_ms)
-    fresh: Claim = replace(claim, state=int(entered), opened_ms=opened_ms, due_ms=due_ms, **changes)
-    write(state, claim_id, claim, fresh)
-    return fresh
+    entered = target(claim.state, event, chosen)
+    window = params or params_of(state, claim)
+    fresh = {"state": int(entered), "opened_ms": opened_ms, "due_ms": _due(entered, window, opened_ms), "consents": ()}
+    if entered in LEAVES_BATCH:
+        fresh["period"] = NONE
+    moved: Claim = replace(claim, **(fresh | changes))
+    write(state, claim_id, state.get(Claim, claim_id), moved)
+    return moved
 
 
 def stay(state: State, claim_id: int, claim: Claim, event: Event, **changes: Any) -> Claim:
@@ -237,6 +284,23 @@ def stay(state: State, claim_id: int, claim: Claim, event: Event, **changes: Any
     fresh: Claim = replace(claim, **changes)
     write(state, claim_id, claim, fresh)
     return fresh
+
+
+def params_of(state: StateReader, claim: Claim) -> PlanParams:
+    """The version that judges a claim: that of its diagnosis day (LEDGER §3)."""
+    return plans.version_at(state, claim.plan, claim.diagnosis_day)[1].params
+
+
+def check_claimant(claim: Claim, member_id: int) -> None:
+    """Raises NOT_THE_CLAIMANT."""
+    if claim.member != member_id:
+        raise TransactionRejected("NOT_THE_CLAIMANT", f"member {member_id}")
+
+
+def check_reason(reason: int) -> None:
+    """Raises UNKNOWN_REASON."""
+    if reason not in REASONS:
+        raise TransactionRejected("UNKNOWN_REASON", str(reason))
 
 
 def write(state: State, claim_id: int, old: Claim, fresh: Claim) -> None:
@@ -252,7 +316,7 @@ def write(state: State, claim_id: int, old: Claim, fresh: Claim) -> None:
 def entries(claim_id: int, claim: Claim) -> Iterator[tuple[Index, bytes, bytes]]:
     """Every index entry of a claim's row."""
     kind = DEADLINES.get(ClaimState(claim.state))
-    if kind is not None:
+    if kind is not None and claim.due_ms:
         yield Index.DEADLINE, deadline_key(claim.due_ms, kind, claim_id), b""
     if claim.state not in WITHOUT_CLAIM:
         yield Index.OPEN_CLAIM, u64(claim.member), u64(claim_id)
@@ -261,6 +325,8 @@ def entries(claim_id: int, claim: Claim) -> Iterator[tuple[Index, bytes, bytes]]
     if claim.period != NONE:
         yield Index.PERIOD_CLAIMS, u32(claim.plan, claim.period) + u64(claim_id), b""
     if claim.state == ClaimState.INVESTIGATING and claim.investigator == NONE:
+        yield Index.DRAW, u64(claim.draw, claim_id), b""
+    if claim.state == ClaimState.JURY and claim.due_ms == 0:
         yield Index.DRAW, u64(claim.draw, claim_id), b""
     if claim.state == ClaimState.ASSESSED and claim.review_draw != NONE and claim.reviewer == NONE:
         yield Index.DRAW, u64(claim.review_draw, claim_id), b""
@@ -278,8 +344,8 @@ def aid(params: PlanParams, tier: int, age: int) -> int:
 
 
 def _check_form(body: FileClaim, today: int) -> None:
-    _check_size(body.fingerprint, HASH_BYTES)
-    _check_size(body.salt, SALT_BYTES)
+    check_size(body.fingerprint, HASH_BYTES)
+    check_size(body.salt, SALT_BYTES)
     if body.cause not in (ILLNESS, ACCIDENT):
         raise TransactionRejected("BAD_FIELD", f"cause {body.cause}")
     if not (0 <= body.illness < CODE_MAX and 0 <= body.region < CODE_MAX):
@@ -288,15 +354,17 @@ def _check_form(body: FileClaim, today: int) -> None:
         raise TransactionRejected("DIAGNOSIS_IN_FUTURE", f"day {body.diagnosis_day}, today {today}")
 
 
-def _check_size(value: bytes, size: int) -> None:
+def check_size(value: bytes, size: int) -> None:
+    """Raises BAD_FIELD."""
     if len(value) != size:
         raise TransactionRejected("BAD_FIELD", f"{len(value)} bytes where {size} are due")
 
 
-def _check_no_other(state: State, member_id: int) -> None:
+def check_no_other(state: State, member_id: int) -> None:
+    """One open claim a member, one help. Raises OPEN_CLAIM or ALREADY_HELPED."""
     other = state.index_id(Index.OPEN_CLAIM, u64(member_id))
     if other is not None:
-        paid = state.get(Claim, other).state == ClaimState.PAID
+        paid = state.get(Claim, other).state in HELPED
         raise TransactionRejected("ALREADY_HELPED" if paid else "OPEN_CLAIM", f"claim {other}")
 
 
@@ -307,7 +375,13 @@ def _remember_event(state: State, claim_id: int, claim: Claim) -> None:
 
 
 def _due(entered: ClaimState, params: PlanParams, opened_ms: int) -> int:
-    return opened_ms + int(getattr(params, _WINDOWS[entered])) * MS_PER_DAY
+    """When a state entered at ``opened_ms`` ends by itself; 0: it does not."""
+    if DEADLINES.get(entered) == DeadlineKind.UNCLAIMED:
+        return opened_ms + UNCLAIMED_DAYS * MS_PER_DAY
+    if entered not in _WINDOWS:
+        return 0
+    name, unit_ms = _WINDOWS[entered]
+    return opened_ms + int(getattr(params, name)) * unit_ms
 
 
 def _also(firms: tuple[int, ...], firm: int) -> tuple[int, ...]:

@@ -32,6 +32,11 @@ class DeadlineKind(IntEnum):
     INVESTIGATION_OVERDUE = 6
     REVIEW_OVERDUE = 7
     APPEAL_OVER = 8
+    DOCUMENTS_OVERDUE = 9
+    EXPERTS_OVERDUE = 10
+    CALL_JURY = 11
+    BALLOTS = 12
+    UNCLAIMED = 13
 
 
 Handler = Callable[[State, int, int], tuple[int, ...]]

@@ -55,6 +55,19 @@ def waiting(state: State, draw_id: int) -> list[int]:
     return [int.from_bytes(key[8:], "big") for key, _ in state.index_scan(Index.DRAW, u64(draw_id))]
 
 
+def running_of(beacons: Sequence[bytes]) -> bytes:
+    """The running hash of a draw from the beacons of the blocks that contributed, in order: from headers alone."""
+    running = START
+    for beacon in beacons:
+        running = sha256(running + beacon).digest()
+    return running
+
+
+def seed_of(running: bytes, claim_id: int) -> bytes:
+    """A claim's own seed of a closed draw."""
+    return sha256(running + u64(claim_id)).digest()
+
+
 def pick(seed: bytes, claim_id: int, candidates: Sequence[int]) -> int:
     """The one of ``candidates`` (ascending) that a closed draw's seed names for a claim."""
-    return candidates[Drawer(sha256(seed + u64(claim_id)).digest()).below(len(candidates))]
+    return candidates[Drawer(seed_of(seed, claim_id)).below(len(candidates))]

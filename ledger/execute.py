@@ -7,7 +7,22 @@ Each body has one function (state, body, sender) -> detail of the receipt. A rul
 from collections.abc import Callable
 from typing import Any, Final
 
-from . import claims, clock, collection, endings, member_keys, members, payouts, settlement
+from . import (
+    claims,
+    clock,
+    collection,
+    disputes,
+    documents,
+    endings,
+    experts,
+    holds,
+    jury,
+    member_keys,
+    members,
+    payouts,
+    remedies,
+    settlement,
+)
 from . import transactions as tx
 from .sender import Sender, authorise
 from .state import State
@@ -44,6 +59,23 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.ReportDeath: lambda state, body, sender: endings.report_death(state, body),
     tx.SuspendMember: lambda state, body, sender: endings.suspend_member(state, body),
     tx.ExpelMember: lambda state, body, sender: endings.expel_member(state, body),
+    tx.AskDocuments: documents.ask,
+    tx.GiveDocuments: documents.give,
+    tx.Withdraw: documents.withdraw,
+    tx.Appeal: disputes.appeal,
+    tx.Opinion: experts.opine,
+    tx.HoldClaim: holds.hold,
+    tx.FreeClaim: holds.free,
+    tx.RejectClaim: holds.reject,
+    tx.CourtOrder: remedies.court_order,
+    tx.ClawBack: remedies.claw_back,
+    tx.RecoverAid: remedies.recover,
+    tx.WriteOffAid: remedies.write_off,
+    tx.ObjectTo: disputes.object_to,
+    tx.PassExam: jury.pass_exam,
+    tx.ExcludeJuror: disputes.exclude,
+    tx.CommitBallot: jury.commit,
+    tx.RevealBallot: jury.reveal,
 }
 
 

@@ -15,11 +15,13 @@ from .organisations import OrganisationState
 from .plan_cycle import STAGE_KINDS
 from .rows import (
     NONE,
+    Ballot,
     Claim,
     Cohort,
     Collection,
     Draw,
     Fingerprint,
+    Juror,
     Member,
     MemberKey,
     Organisation,
@@ -89,6 +91,14 @@ def _fingerprint(row_id: int, row: Fingerprint) -> Iterator[Entry]:
     yield Index.FINGERPRINT, row.fingerprint, u64(row_id)
 
 
+def _juror(row_id: int, row: Juror) -> Iterator[Entry]:
+    yield Index.JUROR, u64(row.member), u64(row_id)
+
+
+def _ballot(row_id: int, row: Ballot) -> Iterator[Entry]:
+    yield Index.BALLOT, u64(row.dispute, row.juror), u64(row_id)
+
+
 SOURCES: Final[dict[type[Row], Callable[[int, Any], Iterator[Entry]]]] = {
     Organisation: _organisation,
     Plan: _plan,
@@ -102,6 +112,8 @@ SOURCES: Final[dict[type[Row], Callable[[int, Any], Iterator[Entry]]]] = {
     Payment: _payment,
     MemberKey: _member_key,
     Fingerprint: _fingerprint,
+    Juror: _juror,
+    Ballot: _ballot,
 }
 
 

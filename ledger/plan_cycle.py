@@ -15,7 +15,7 @@ from .calendar import MS_PER_DAY, day_of, next_notice_period, notice_ms, settle_
 from .claim_table import ClaimState, Event
 from .deadlines import DeadlineKind, schedule
 from .params import PlanParams
-from .rows import Claim, Plan, PlanVersion, Settlement
+from .rows import Claim, Member, Plan, PlanVersion, Settlement
 from .state import Index, State, u32
 
 SETTLE_AFTER_DAYS: Final = 7
@@ -52,7 +52,9 @@ def settle(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
     params = state.get(PlanVersion, state.get(Settlement, plan.settlement).version).params
     _next(state, plan_id, settled, opened_ms + params.pay_days * MS_PER_DAY)
     for claim_id, claim in approved:
-        claims.move(state, claim_id, claim, Event.SETTLE, opened_ms)
+        before = state.get(Member, claim.member)
+        was, until = before.state, before.to_day
+        claims.move(state, claim_id, claim, Event.SETTLE, opened_ms, helped_from=was, helped_to_day=until)
         members.benefit(state, claim.member, plan.period)
     return plan.period, len(approved), sum(claim.amount_fen for _, claim in approved)
 

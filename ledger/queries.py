@@ -12,7 +12,7 @@ from typing import Final
 
 from . import bills, cohorts, members, plans
 from .calendar import age_on, civil_from_day, day_of, settle_ms, year_of
-from .claim_table import DEADLINES, REASONS, ClaimState
+from .claim_table import DEADLINES, REASONS, ClaimState, Judge
 from .organisations import OrganisationState
 from .params import ACCIDENT
 from .roles import Role
@@ -242,7 +242,7 @@ def claim_view(state: StateReader, claim_id: int) -> ClaimView | None:
     if row is None:
         return None
     claim_state = ClaimState(row.state)
-    reviewed = claim_state not in (ClaimState.FILED, ClaimState.INVESTIGATING, ClaimState.ASSESSED)
+    judged = row.reviewer != NONE or row.reason != 0 or row.judge != Judge.FIRM
     return ClaimView(
         id=claim_id,
         plan=row.plan,
@@ -256,14 +256,14 @@ def claim_view(state: StateReader, claim_id: int) -> ClaimView | None:
         amount_fen=row.amount_fen,
         opened_ms=row.opened_ms,
         due_ms=row.due_ms,
-        waits_for=DEADLINES[claim_state].name if claim_state in DEADLINES else "",
+        waits_for=DEADLINES[claim_state].name if row.due_ms else "",
         investigator=_organisation_name(state, row.investigator),
         reviewer=_organisation_name(state, row.reviewer),
         hospital=_organisation_name(state, row.hospital),
         diagnosis=row.diagnosis.hex(),
         report=row.report.hex(),
         reason=row.reason,
-        reason_text=REASONS[row.reason] if reviewed else "",
+        reason_text=REASONS[row.reason] if judged else "",
         period=row.period,
         reference=row.reference.hex(),
         draw=row.draw,

@@ -31,6 +31,8 @@ class PaymentKind(IntEnum):
     """``advance`` with ``repay``: the plan."""
     REFUND = 8
     """``pay_refund``: the plan."""
+    RECOVERY = 9
+    """``recover_aid``: the claim."""
 
 
 def use(state: State, reference: bytes, kind: PaymentKind, subject: int, amount_fen: int) -> int:

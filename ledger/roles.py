@@ -16,6 +16,9 @@ class Role(IntFlag):
     REGULATOR = 16
 
 
+_NOBODY: Final = Role(0)
+_ANYBODY: Final = Role.PLATFORM | Role.BANK | Role.ASSESSOR | Role.HOSPITAL | Role.REGULATOR
+
 MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
     # body: (organisations with one of these roles, the member's own key)
     tx.Enrol: (Role.PLATFORM, True),
@@ -40,5 +43,22 @@ MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
     tx.ReportDeath: (Role.PLATFORM, False),
     tx.SuspendMember: (Role.PLATFORM | Role.REGULATOR, False),
     tx.ExpelMember: (Role.REGULATOR, False),
+    tx.AskDocuments: (Role.ASSESSOR, False),
+    tx.GiveDocuments: (Role.PLATFORM, True),
+    tx.Withdraw: (Role.PLATFORM, True),
+    tx.Appeal: (Role.PLATFORM, True),
+    tx.Opinion: (Role.BANK | Role.ASSESSOR | Role.HOSPITAL | Role.REGULATOR, False),
+    tx.HoldClaim: (Role.ASSESSOR | Role.REGULATOR, False),
+    tx.FreeClaim: (Role.ASSESSOR | Role.REGULATOR, False),
+    tx.RejectClaim: (Role.ASSESSOR | Role.REGULATOR, False),
+    tx.CourtOrder: (Role.REGULATOR, False),
+    tx.ClawBack: (Role.REGULATOR, False),
+    tx.RecoverAid: (Role.BANK, False),
+    tx.WriteOffAid: (Role.REGULATOR, False),
+    tx.ObjectTo: (_NOBODY, True),
+    tx.PassExam: (Role.PLATFORM, False),
+    tx.ExcludeJuror: (_ANYBODY, False),
+    tx.CommitBallot: (_NOBODY, True),
+    tx.RevealBallot: (_NOBODY, True),
 }
 """``AdvanceClock`` is not here: it belongs to the clock key of the genesis, not to a role."""

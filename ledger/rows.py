@@ -207,14 +207,19 @@ class Claim(Row, frozen=True):
     fingerprint: bytes
     salt: bytes
     state: int
-    """``claims.ClaimState``."""
+    """``claim_table.ClaimState``."""
     held_from: int
+    """The state in which a fraud hold found it, or ``NONE``."""
+    held_opened_ms: int
+    held_due_ms: int
+    """``opened_ms`` and ``due_ms`` of that state: the hold stops its clock."""
     opened_ms: int
     """When the present state was entered."""
     due_ms: int
     """When the present state's deadline is due; 0 when it has none."""
     draw: int
-    """Newest draw of an investigator, or ``NONE``; waiting for it while INVESTIGATING without an investigator."""
+    """Newest draw of an investigator or a jury, or ``NONE``; waited for while INVESTIGATING without an investigator, or
+    in JURY without a deadline."""
     investigator: int
     review_draw: int
     """Newest draw of a reviewer (only after an overdue review), or ``NONE``."""
@@ -226,7 +231,25 @@ class Claim(Row, frozen=True):
     diagnosis: bytes
     reason: int
     documents_asked: int
+    """How often documents were asked for."""
     documents_days: int
+    """Days used up waiting for them, each begun day counted."""
+    consents: tuple[tuple[int, int, int], ...]
+    """(``claim_table.Event``, organisation, reason): who agreed to a step of the present state that needs several."""
+    dispute: int
+    """Newest row of ``disputes``, or ``NONE``."""
+    objected: bool
+    """Objectors have already sent it to a jury: never again."""
+    judge: int
+    """``claim_table.Judge``: who had the last word; what a jury or a court cleared is not disputable."""
+    judgment: bytes
+    """SHA-256 of the newest judgment of a court on it; empty when there is none."""
+    helped_from: int
+    """The member's state before the settlement made him BENEFITED, or ``NONE``: what a reversal restores."""
+    helped_to_day: int
+    """His ``to_day`` before it."""
+    recovered_fen: int
+    """Clawed back so far."""
     period: int
     """The period it was noticed for, or ``NONE``."""
     amount_fen: int
@@ -348,6 +371,73 @@ class Draw(Row, frozen=True):
     running: bytes
     closed_height: int
     """0 while open; then ``running`` is the seed."""
+
+
+class Dispute(Row, frozen=True):
+    """A claim before a jury, with all that is needed to recompute the draw later (LEDGER §7)."""
+
+    table: ClassVar[Table] = Table.DISPUTES
+    claim: int
+    kind: int
+    """``disputes.Kind``: an appeal or objections."""
+    stage: int
+    """``disputes.Stage``."""
+    outcome: int
+    """``disputes.Outcome``; 0 while open."""
+    salt: bytes
+    opened_ms: int
+    objectors: tuple[int, ...]
+    """Members who object, in the order in which they came."""
+    excluded: tuple[tuple[int, int, int], ...]
+    """(juror, ``jury.Exclusion``, organisation that declared it), before the draw."""
+    draw: int
+    """Newest row of ``draws`` for its jury, or ``NONE``."""
+    day: int
+    """The day on which the draw was opened: exams must be older than this by ``jury_exam_days``."""
+    jurors: int
+    """Length of the jurors' table then: who registered later is not drawn."""
+    panel: int
+    """Jurors wanted at most."""
+    seed: bytes
+    """Empty until drawn."""
+    drawn: tuple[int, ...]
+    """Juror ids in the order of the draw."""
+    rejected: tuple[tuple[int, int], ...]
+    """(juror, ``jury.Exclusion``) of those who were hit and could not serve, in the order of the draw."""
+    clear: int
+    """Valid ballots that clear the claim."""
+    refuse: int
+
+
+class Ballot(Row, frozen=True):
+    """A drawn juror's hidden ballot: committed first, opened in the reveal window."""
+
+    table: ClassVar[Table] = Table.BALLOTS
+    dispute: int
+    juror: int
+    commitment: bytes
+    vote: int
+    """``jury.Vote``; 0 until it is opened."""
+
+
+class Juror(Row, frozen=True):
+    """A member with his own key who passed the exam."""
+
+    table: ClassVar[Table] = Table.JURORS
+    member: int
+    exam_day: int
+    open_cases: int
+    """Juries he sits on now."""
+
+
+class Evidence(Row, frozen=True):
+    """Documents that a claimant gave: a salted commitment (LEDGER §6)."""
+
+    table: ClassVar[Table] = Table.EVIDENCE
+    claim: int
+    given_ms: int
+    commitment: bytes
+    salt: bytes
 
 
 class MemberKey(Row, frozen=True):

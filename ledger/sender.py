@@ -10,7 +10,7 @@ from .organisations import by_key, require_active
 from .roles import MAY_SEND
 from .rows import NONE
 from .state import State
-from .transactions import AdvanceClock, Enrol, Exit, FileClaim, RotateMemberKey, Transaction
+from .transactions import AdvanceClock, Enrol, Transaction
 
 _NOBODY: Final = NONE
 
@@ -52,7 +52,7 @@ def authorise(state: State, transaction: Transaction) -> Sender:
     member = owner_of(state, key, state.block.ledger_time_ms)
     if member is None:
         raise TransactionRejected("UNKNOWN_SIGNER", key.hex())
-    if own_key and isinstance(body, Exit | FileClaim | RotateMemberKey) and body.member == member:
+    if own_key and not isinstance(body, Enrol) and getattr(body, "member", None) == member:
         return Sender(key, member=member)
     raise TransactionRejected("NOT_PERMITTED", "a member's own key acts for that member only")
 

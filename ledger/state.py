@@ -55,6 +55,10 @@ class Index(Enum):
     """member (8) -> list of MemberKey ids, 8 bytes each, ascending"""
     FINGERPRINT = b"f"
     """fingerprint -> list of Fingerprint ids"""
+    JUROR = b"j"
+    """member (8) -> juror [Juror]"""
+    BALLOT = b"b"
+    """dispute (8) ‖ juror (8) -> ballot [Ballot]"""
 
 
 def u32(*values: int) -> bytes:

@@ -211,6 +211,133 @@ class ExpelMember(Wire, frozen=True, tag="expel_member"):
     member: int
 
 
+# ---- claims beyond the main path (LEDGER §5, §7) ---------------------------------------------------------------------
+
+
+class AskDocuments(Wire, frozen=True, tag="ask_documents"):
+    """ASSESSOR: FILED -> DOCS_PENDING, at most twice."""
+
+    claim: int
+
+
+class GiveDocuments(Wire, frozen=True, tag="give_documents"):
+    """The claimant: DOCS_PENDING -> FILED with a salted commitment (32 bytes) to the documents."""
+
+    member: int
+    claim: int
+    commitment: bytes
+    salt: bytes
+
+
+class Withdraw(Wire, frozen=True, tag="withdraw"):
+    """The claimant, before a jury is drawn: -> WITHDRAWN."""
+
+    member: int
+    claim: int
+
+
+class Appeal(Wire, frozen=True, tag="appeal"):
+    """The claimant: REFUSED -> DISPUTED."""
+
+    member: int
+    claim: int
+    salt: bytes
+
+
+class Opinion(Wire, frozen=True, tag="opinion"):
+    """An organisation not involved, or the regulator, on a claim in EXPERT: ``reason`` 0 clears."""
+
+    claim: int
+    reason: int
+
+
+class HoldClaim(Wire, frozen=True, tag="hold_claim"):
+    """ASSESSOR and REGULATOR, one each: -> FRAUD_HOLD, or SETTLED, PAYING -> STOPPED."""
+
+    claim: int
+
+
+class FreeClaim(Wire, frozen=True, tag="free_claim"):
+    """ASSESSOR and REGULATOR, one each: FRAUD_HOLD -> where it was held, or STOPPED -> PAYING."""
+
+    claim: int
+
+
+class RejectClaim(Wire, frozen=True, tag="reject_claim"):
+    """ASSESSOR and REGULATOR, one each, for the same reason: FRAUD_HOLD, STOPPED -> REFUSED_FINAL."""
+
+    claim: int
+    reason: int
+
+
+class CourtOrder(Wire, frozen=True, tag="court_order"):
+    """REGULATOR, with the SHA-256 of the judgment: REFUSED_FINAL, EXPIRED -> CLEARED."""
+
+    claim: int
+    judgment: bytes
+
+
+class ClawBack(Wire, frozen=True, tag="claw_back"):
+    """REGULATOR, with the SHA-256 of the judgment: PAID -> CLAWBACK."""
+
+    claim: int
+    judgment: bytes
+
+
+class RecoverAid(Wire, frozen=True, tag="recover_aid"):
+    """BANK: clawed-back money arrived; with the last fen CLAWBACK -> RECOVERED."""
+
+    claim: int
+    amount_fen: int
+    reference: bytes
+
+
+class WriteOffAid(Wire, frozen=True, tag="write_off_aid"):
+    """REGULATOR, with the SHA-256 of the decision: CLAWBACK -> WRITTEN_OFF, what is missing will not come."""
+
+    claim: int
+    judgment: bytes
+
+
+class ObjectTo(Wire, frozen=True, tag="object_to"):
+    """A member's own key: objects to a noticed claim; the last of ``objectors_min`` makes it DISPUTED."""
+
+    member: int
+    claim: int
+    salt: bytes
+
+
+class PassExam(Wire, frozen=True, tag="pass_exam"):
+    """PLATFORM: a member with his own key passed the jurors' exam today."""
+
+    member: int
+
+
+class ExcludeJuror(Wire, frozen=True, tag="exclude_juror"):
+    """Any organisation, before the jury's draw: a member may not judge this claim (``jury.Exclusion``)."""
+
+    claim: int
+    member: int
+    reason: int
+
+
+class CommitBallot(Wire, frozen=True, tag="commit_ballot"):
+    """A drawn juror's own key: ``jury.commitment`` of his vote, in the commit window."""
+
+    member: int
+    claim: int
+    commitment: bytes
+
+
+class RevealBallot(Wire, frozen=True, tag="reveal_ballot"):
+    """The same juror: his vote (``jury.Vote``) and its salt, in the reveal window."""
+
+    member: int
+    claim: int
+    vote: int
+    salt: bytes
+
+
 TransactionBody = (
     AdvanceClock
     | Enrol
@@ -235,6 +362,23 @@ TransactionBody = (
     | ReportDeath
     | SuspendMember
     | ExpelMember
+    | AskDocuments
+    | GiveDocuments
+    | Withdraw
+    | Appeal
+    | Opinion
+    | HoldClaim
+    | FreeClaim
+    | RejectClaim
+    | CourtOrder
+    | ClawBack
+    | RecoverAid
+    | WriteOffAid
+    | ObjectTo
+    | PassExam
+    | ExcludeJuror
+    | CommitBallot
+    | RevealBallot
 )
 
 BATCH_BODIES: Final = (EnrolBatch, ExitBatch, Collect)

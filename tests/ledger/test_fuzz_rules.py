@@ -14,7 +14,7 @@ from ledger.errors import CODES
 from ledger.limits import SINGLE_TRANSACTION_BYTES_MAX
 from ledger.roles import MAY_SEND, Role
 from ledger.transactions import decode_transaction, transaction_id
-from tests.ledger.chain import Chain
+from tests.ledger.chain import Chain, key
 from tests.ledger.test_life import enrolled, settled
 
 INTEGERS = st.one_of(
@@ -41,7 +41,9 @@ SENDERS = {
 
 def sender(kind: Any) -> str:
     """Somebody who may send it, so that the rule itself is reached (who may not: ``test_sender``)."""
-    return "clock" if kind is tx.AdvanceClock else next(SENDERS[role] for role in Role if role in MAY_SEND[kind][0])
+    if kind is tx.AdvanceClock:
+        return "clock"
+    return next((SENDERS[role] for role in Role if role in MAY_SEND[kind][0]), "member with a key")
 
 
 def sent_bodies() -> st.SearchStrategy[tuple[str, Any]]:
@@ -58,8 +60,10 @@ def sent_bodies() -> st.SearchStrategy[tuple[str, Any]]:
 
 
 def chains() -> list[Chain]:
-    """A chain at its beginning, one with a settled and open period, one in between."""
+    """A chain at its beginning, one with a settled and open period, one in between; each has a member with a key."""
     begun, open_period = Chain(), enrolled()
+    for chain in (begun, open_period):
+        chain.ok("member with a key", tx.Enrol(0, bytes(32), 1990 * 12, key("member with a key")))
     settled(open_period)
     closed = open_period.fork()
     closed.step_to(closed.now_ms + 10 * calendar.MS_PER_DAY)

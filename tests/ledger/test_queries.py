@@ -68,7 +68,7 @@ def test_a_settled_claim_shows_who_judged_it_and_a_notice_shows_bands_only() -> 
     chain = enrolled()
     claim = settled(chain)
     (view,) = queries.claim_views(chain.state)
-    assert (view.id, view.state, view.waits_for, view.reason_text) == (claim, "SETTLED", "", "cleared")
+    assert (view.id, view.state, view.waits_for, view.reason_text) == (claim, "SETTLED", "UNCLAIMED", "cleared")
     assert {view.investigator, view.reviewer} == {"firm-a", "firm-b"}
     assert view.hospital == "hospital"
     assert list(queries.claims_of_period(chain.state, 0, view.period)) == [claim]
