@@ -2,15 +2,16 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from simulator.runner import Report, Result, run_seed, run_seeds
+from simulator.bugs import rule_of
+from simulator.runner import Report, Result, run_bugs, run_seed, run_seeds
 
-from .output import Exit, console, listing, output_option
+from .output import Exit, console, listing, output_option, table
 
-LOG_LINES_MAX = 400
+LOG_LINES_MAX: Final = 400
 
 
 class SeedRange(click.ParamType[Sequence[int]]):
@@ -33,9 +34,12 @@ class SeedRange(click.ParamType[Sequence[int]]):
 @click.option("--seeds", type=SeedRange(), default="0..99", show_default=True, help="Which seeds to run, inclusive.")
 @click.option("--nodes", type=click.IntRange(1, 128), help="Validators; 4 to 7, by the seed, unless given.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Worker processes; one a core unless given.")
+@click.option("--bugs", is_flag=True, help="Plant each seeded bug in turn and look for the first seed that notices it.")
 @output_option
-def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None) -> int:
-    """Run seeds of the simulator. Exit code 6 when an invariant was violated."""
+def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None, bugs: bool) -> int:
+    """Run seeds of the simulator. Exit code 6 when an invariant was violated, or with --bugs when a bug was missed."""
+    if bugs:
+        return _bugs(run_bugs(seeds, nodes, processes=processes))
     report = run_seeds(seeds, nodes, processes=processes)
     data = {
         "seeds": report.seeds,
@@ -47,6 +51,16 @@ def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None) -> 
     }
     console().result(data, _text(report, nodes))
     return Exit.INTEGRITY.value if report.violations else Exit.OK.value
+
+
+def _bugs(found: dict[str, Result | None]) -> int:
+    rows = [
+        (name, result.seed if result else "-", (result.invariant or "-") if result else "missed", rule_of(name))
+        for name, result in found.items()
+    ]
+    data = {"bugs": {name: result.seed if result else None for name, result in found.items()}}
+    console().result(data, table(("bug", "first seed", "invariant", "rule"), rows))
+    return Exit.OK.value if all(found.values()) else Exit.INTEGRITY.value
 
 
 def _text(report: Report, nodes: int | None) -> str:

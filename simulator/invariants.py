@@ -73,6 +73,8 @@ class Seen:
 
     answered: set[int] = field(default_factory=set)
     """Seats whose LastSeen answer to this life's nonce arrived."""
+    cleared: bytes = b""
+    """The key that signed in this life, after LastSeen."""
     heads: dict[int, int] = field(default_factory=dict)
     """Certified heads that honest nodes answered, by node; without those that could not be had."""
     height: int = 0
@@ -154,8 +156,10 @@ class Checker:
         seen = self._seen(node)
         validators = node.replica.view.next_validators
         seats = {entry.seat for entry in validators}
-        if not enough(len((seen.answered | {node.seat}) & seats), len(validators)):
+        key = next((entry.validator_key for entry in validators if entry.seat == node.seat), b"")
+        if key != seen.cleared and not enough(len((seen.answered | {node.seat}) & seats), len(validators)):
             raise Violation("last_seen_first", f"{node} signed {message} after {len(seen.answered)} answers")
+        seen.cleared = key
         if message.height != node.synced_height + 1:
             raise Violation("open_height", f"{node} signed {message}; {node.synced_height} is what its database holds")
         if any(head > node.height for head in seen.heads.values()):

@@ -12,6 +12,7 @@ from typing import Final
 
 from ledger.errors import HuzhuError
 
+from .bugs import BUGS, planted
 from .invariants import Violation
 from .marks import Marks
 from .simulation import Simulation
@@ -122,3 +123,23 @@ def _collect(
         report.seconds = time.perf_counter() - begun_s
         if progress is not None:
             progress(report)
+
+
+def first_catch(bug: str, seeds: Sequence[int], nodes: int | None = None) -> Result | None:
+    """The first of ``seeds`` that notices the seeded bug; None when none does."""
+    with planted(bug):
+        for seed in seeds:
+            result = run_seed(seed, nodes)
+            if result.violation is not None:
+                return result
+    return None
+
+
+def run_bugs(
+    seeds: Sequence[int], nodes: int | None = None, *, names: Sequence[str] = BUGS, processes: int | None = None
+) -> dict[str, Result | None]:
+    """For each seeded bug the first catching seed's result. Bugs are planted in worker processes only."""
+    count = processes or cpu_count() or 1
+    with ProcessPoolExecutor(count) as pool:
+        found = pool.map(first_catch, names, [seeds] * len(names), [nodes] * len(names))
+        return dict(zip(names, found, strict=True))

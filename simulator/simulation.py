@@ -9,6 +9,7 @@ from typing import Final
 
 from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
 from consensus.log import Position
+from consensus.records import LockRecord
 from consensus.scheme import Scheme
 from ledger.codec import encode
 from ledger.limits import TRANSACTION_VERSION
@@ -231,8 +232,9 @@ class Simulation:
         self._trap_set = True
 
     def _locked(self, node: SimNode) -> bool:
-        record = node.core.state.record
-        return node.honest and record.lock is not None and record.height == node.height + 1
+        """Whether a lock at the open height is on the node's disk."""
+        records = reversed(node.disk.durable_records)
+        return node.honest and any(isinstance(r, LockRecord) and r.lock.height == node.height + 1 for r in records)
 
     def _spring_trap(self) -> None:
         """The first node that locks a block: at this very moment everybody loses power."""
@@ -245,7 +247,8 @@ class Simulation:
         def light() -> None:
             self._dark = False
             for node in self.nodes:
-                self._restart_later(node)
+                if node.number not in self.plan.dead:
+                    self._restart_later(node)
 
         self.world.later(self.plan.trap_ms, light)
 

@@ -4,7 +4,7 @@ import pytest
 
 from simulator.runner import run_seed, run_seeds
 
-SEEDS = 200
+SEEDS = 300
 CHUNK = 10
 
 
@@ -25,3 +25,9 @@ def test_the_same_seed_gives_the_same_trace(seed: int) -> None:
 @pytest.mark.parametrize("nodes", [1, 4, 7, 10])
 def test_the_number_of_validators_can_be_given(nodes: int) -> None:
     assert run_seed(5, nodes).violation is None
+
+
+def test_a_range_reaches_the_rare_paths_and_processes_do_not_change_the_report() -> None:
+    one, two = run_seeds(range(40), processes=1), run_seeds(range(40), processes=2)
+    assert (one.heights, one.events, one.marks) == (two.heights, two.events, two.marks)
+    assert len(one.marks.unreached()) < 10
