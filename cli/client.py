@@ -61,6 +61,12 @@ class NodeClient:
         """The raw bytes at ``path``."""
         return await self._request("GET", path, params=query, headers={"Accept": "application/octet-stream"})
 
+    async def stream(self, route: str, **query: str | int) -> AsyncIterator[bytes]:
+        """The raw bytes at ``route`` in pieces, as they come."""
+        async with self._open("GET", route, params=query, timeout=aiohttp.ClientTimeout(total=None)) as response:
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                yield chunk
+
     async def download(self, path: Path, route: str, **query: str | int) -> None:
         """Write the raw bytes at ``route`` to the file ``path`` as they come."""
         async with self._open("GET", route, params=query, timeout=aiohttp.ClientTimeout(total=None)) as response:

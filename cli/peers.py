@@ -1,0 +1,139 @@
+"""``huzhu peers``: whom a node has links with, and why it has none with somebody (NODE §1)."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from ledger.errors import OperatorError
+from p2p.reasons import REASONS
+
+from .client import NodeClient, ask, node_option
+from .output import console, listing, output_option, table
+
+UNKNOWN: Final = "nothing was tried yet"
+ADVICE: Final[dict[str, str]] = {
+    # reason code: what an operator does about it
+    "NOT_HUZHU": "check the address: something else answers there",
+    "WRONG_CHAIN": "compare `huzhu genesis check` on both sides: the chain ids differ",
+    "PROTOCOL_MISMATCH": "bring both sides to versions that share a protocol version (`huzhu --version`)",
+    "HANDSHAKE_FAILED": "look for a proxy or a middlebox that alters the stream",
+    "HANDSHAKE_TIMEOUT": "check the network's delay and whether the other machine is overloaded",
+    "WRONG_PEER": "the address belongs to another node now: correct p2p.peers, or the organisation's address",
+    "UNKNOWN_PEER": "the other side must admit this node key: its organisation on the chain, or p2p.peers",
+    "TOO_MANY_APPLICANTS": "the other side has no place for applicants now; it is tried again by itself",
+    "SELF": "remove this node's own address from p2p.peers",
+    "BANNED": "wait for the end of the ban, and read the other side's log for the breach",
+    "UNREACHABLE": "check that the other node runs, its address, and the firewalls between",
+    "SHUTDOWN": "the other node was stopped; it is dialled again by itself",
+    "NO_LONGER_ALLOWED": "the organisation was suspended or removed, or its node key was rotated",
+    "IDLE": "check the network between the two; it is dialled again by itself",
+    "STALLED": "the other machine does not keep up: look at its load",
+    "CONNECTION_LOST": "it is dialled again by itself; if this repeats, check the network",
+}
+
+
+@click.group()
+def peers() -> None:
+    """Links to other nodes."""
+
+
+@peers.command("list")
+@node_option
+@output_option
+def list_(node: str) -> None:
+    """Every known node: link, address, delay, clock, and why the last link ended."""
+    found = ask(node, _peers)
+    rows = [
+        (
+            peer["name"] or "-",
+            peer["key"][:16],
+            _state(peer),
+            _address(peer),
+            "-" if peer["rtt_ms"] is None else f"{peer['rtt_ms']:.1f} ms",
+            "-" if peer["clock_offset_ms"] is None else f"{peer['clock_offset_ms']:+.0f} ms",
+            _last(peer),
+        )
+        for peer in found
+    ]
+    headings = ("organisation", "node key", "link", "address", "delay", "clock", "last error")
+    console().result({"peers": found}, table(headings, rows))
+
+
+@peers.command()
+@click.argument("key")
+@node_option
+@output_option
+def why(key: str, node: str) -> None:
+    """Why the peer KEY is connected or not. KEY: the beginning of its node key, or its organisation's name."""
+    found = [peer for peer in ask(node, _peers) if peer["key"].startswith(key.lower()) or peer["name"] == key]
+    if len(found) != 1:
+        raise OperatorError(
+            "NO_SUCH_PEER" if not found else "AMBIGUOUS_PEER",
+            f"{len(found)} peers of {node} match {key!r}",
+            "a node knows the organisations on the chain and its static peers",
+            "see `huzhu peers list`",
+            exit_code=1,
+        )
+    peer = found[0]
+    error = peer["last_error"]
+    code = None if error is None else str(error["code"])
+    because = UNKNOWN if error is None else f"{code} (said by: {error['by']}): {_meaning(error)}"
+    if peer["connected"]:
+        following = "nothing to do"
+    elif peer["address"] is None:
+        because = "no address is known" if error is None else because
+        following = "put it into p2p.peers, or let its organisation register an address"
+    else:
+        following = ADVICE.get(code or "", "it is dialled again by itself; read both logs if this goes on")
+    lines: dict[str, object] = {
+        "peer": peer["name"] or "-",
+        "node key": peer["key"],
+        "link": _state(peer),
+        "address": _address(peer),
+        "last error": because,
+        "at": _moment(peer["last_error_ms"]),
+        "failed dials": peer["dials_failed"],
+        "banned for": f"{peer['banned_for_s']:.0f} s",
+        "next": following,
+    }
+    console().result({**peer, "because": because, "next": following}, listing(lines))
+
+
+async def _peers(client: NodeClient) -> list[dict[str, Any]]:
+    """The peers with their organisations' names."""
+    names: dict[str, str] = {}
+    after: dict[str, int] = {}
+    while True:
+        page = await client.get("/v1/organisations", **after)
+        for org in page["organisations"]:
+            names |= dict.fromkeys(org["node_keys"], str(org["name"]))
+        if page.get("next") is None:
+            break
+        after = {"after": int(page["next"])}
+    answer = await client.get("/v1/peers")
+    return [{"name": names.get(peer["key"]), **peer} for peer in answer["peers"]]
+
+
+def _state(peer: dict[str, Any]) -> str:
+    if not peer["connected"]:
+        return "banned" if peer["banned_for_s"] > 0 else "none"
+    return "status only" if peer["status_only"] else f"up, {peer['direction'] or 'changing'}"
+
+
+def _address(peer: dict[str, Any]) -> str:
+    return "-" if peer["address"] is None else "{}:{}".format(*peer["address"])
+
+
+def _last(peer: dict[str, Any]) -> str:
+    return "-" if peer["last_error"] is None else str(peer["last_error"]["code"])
+
+
+def _meaning(error: dict[str, Any]) -> str:
+    meaning = REASONS.get(str(error["code"]))
+    parts = [meaning.text if meaning is not None else "", str(error["detail"])]
+    return "; ".join(part for part in parts if part)
+
+
+def _moment(ms: int | None) -> str:
+    return "-" if ms is None else datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")
