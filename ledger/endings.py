@@ -61,9 +61,10 @@ def _void(state: State, member_id: int, member: Member, day: int, known: list[Li
         return 0
     changes = Changes(state, member.plan, state.get(Plan, member.plan))
     earlier = 0
-    for (_, span), life in zip(reversed(spans(state, member)), known[1:], strict=True):
+    for (span_id, span), life in zip(reversed(spans(state, member)), known[1:], strict=True):
         if life.waits_from == known[0].waits_from:
             earlier += changes.sums.span_bill(member.birth_month, span.from_period, span.to_period, span.base_fen)
+            state.put(span_id, replace(span, to_period=span.from_period, to_day=span.from_day + 1))
     ended = replace(
         member,
         state=int(MemberState.VOIDED),

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger import bills, cohorts, collection, journal, members, plans, settlement
+from ledger import bills, cohorts, collection, endings, journal, members, plans, settlement
 from ledger.errors import TransactionRejected
 from ledger.indexes import differences
-from ledger.params import ClassBand, PlanParams, TierBand
+from ledger.params import ILLNESS, ClassBand, PlanParams, TierBand
 from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
 from ledger.state import BlockContext, Index, State
 from ledger.store import MemoryStore, Overlay
@@ -27,7 +27,10 @@ from ledger.transactions import (
     EnrolBatch,
     Exit,
     ExitBatch,
+    ExpelMember,
+    ReportDeath,
     SponsorPeriod,
+    SuspendMember,
 )
 from tests.reference.brute_force import ByHand, Refused, Rules, noon, notice_date
 
@@ -119,6 +122,11 @@ class Lockstep:
             "correct": self.correct,
             "confirm": self.confirm,
             "pay": self.pay,
+            "die": self.die,
+            "void": self.void,
+            "suspend": self.suspend,
+            "lift": self.lift,
+            "expel": self.expel,
         }
 
     def run(self, steps: list[Step]) -> None:
@@ -179,7 +187,7 @@ class Lockstep:
     def leave_many(self, who: int, step: int) -> None:
         """Every ``step``-th leaves; those who have left are skipped."""
         numbers = range(who % 7, len(self.hand.people), 5 + step % 20)
-        leaving = [number for number in numbers if not self.hand.people[number].gone]
+        leaving = [number for number in numbers if self.hand.people[number].gone in ("", "suspended")]
         for number in leaving:
             self.hand.leave(number)
         if numbers:
@@ -212,7 +220,61 @@ class Lockstep:
     def wait(self, days: int, _: int) -> None:
         """Time passes; with many days the next notice is late."""
         self.day += timedelta(days=days)
+        self.hand.today = self.day
         at(self.state, noon(self.day))
+
+    def _someone(self, who: int, *gone: str) -> int | None:
+        found = [number for number, person in enumerate(self.hand.people) if not gone or person.gone in gone]
+        return found[who % len(found)] if found else None
+
+    def die(self, who: int, ago: int) -> None:
+        """A death of up to 59 days ago is reported."""
+        number = self._someone(who)
+        if number is None:
+            return
+        joined = date(1970, 1, 1) + timedelta(days=self.state.get(Member, number).join_day)
+        day = max(joined, self.day - timedelta(days=ago % 60))
+        body = ReportDeath(number, (day - date(1970, 1, 1)).days)
+        back: list[int] = []
+        done = self.both(
+            lambda: back.append(self.hand.die(number, day)), lambda: endings.report_death(self.state, body)
+        )
+        assert not isinstance(done, tuple) or done[1] == back[0]
+
+    def void(self, who: int, _: int) -> None:
+        """One files for an illness of the first day of his waiting."""
+        number = self._someone(who, "", "lapsed", "exited", "suspended")
+        if number is None:
+            return
+        member = self.state.get(Member, number)
+        day = (self.hand.people[number].waits_from - date(1970, 1, 1)).days + 1
+        params = plans.version_at(self.state, 0, day)[1].params
+        if members.covered(self.state, number, member, day, ILLNESS, params) == "WAITING_ILL":
+            refunds = self.state.get(Account, 0).refunds
+            with self.state.attempt():
+                reason = endings.consequence(self.state, number, member, day, ILLNESS, "WAITING_ILL")
+            assert reason == endings.ILL_WHILE_WAITING
+            assert self.hand.void(number) == self.state.get(Account, 0).refunds - refunds
+
+    def suspend(self, who: int, _: int) -> None:
+        """One is suspended."""
+        number = self._someone(who)
+        if number is not None:
+            body = SuspendMember(number, suspended=True)
+            self.both(lambda: self.hand.suspend(number), lambda: endings.suspend_member(self.state, body))
+
+    def lift(self, who: int, _: int) -> None:
+        """A suspension is lifted."""
+        number = self._someone(who, "suspended")
+        if number is not None:
+            body = SuspendMember(number, suspended=False)
+            self.both(lambda: self.hand.lift(number, self.day), lambda: endings.suspend_member(self.state, body))
+
+    def expel(self, who: int, _: int) -> None:
+        """One is expelled."""
+        number = self._someone(who, "", "suspended", "lapsed", "dead")
+        if number is not None:
+            self.both(lambda: self.hand.expel(number), lambda: endings.expel_member(self.state, ExpelMember(number)))
 
     def sponsor(self, ahead: int, _: int) -> None:
         """A coming period is sponsored."""
@@ -355,6 +417,8 @@ class Lockstep:
         for number, person in enumerate(self.hand.people):
             member = self.state.get(Member, number)
             assert bills.total(self.state, member, sums) == person.bill(), f"bill of {number} {where}"
+            waits_from = date(1970, 1, 1) + timedelta(days=members.waits_from(self.state, member))
+            assert waits_from == person.waits_from, f"waiting of {number} {where}"
             owed = bills.owed(self.state, member, sums)
             assert owed.total_fen == person.due + person.arrears + person.lost, f"owed by {number} {where}"
         if self.plan.settlement != NONE:
@@ -376,7 +440,7 @@ class Lockstep:
 
 def _rules(begins: date, params: PlanParams) -> Rules:
     bands = tuple((band.age_from, band.class_id, band.weight) for band in params.classes)
-    return Rules(begins, params.fee_bps, params.year_cap_fen, params.lapse_fails, bands)
+    return Rules(begins, params.fee_bps, params.year_cap_fen, params.lapse_fails, bands, params.reinstate_days)
 
 
 def with_params(**changes: Any) -> PlanParams:

@@ -27,6 +27,11 @@ HASH = sha256(b"a commitment").digest()
 SALT = bytes(16)
 
 
+def person(number: int) -> tuple[bytes, int]:
+    """(identity, birth month) of a member."""
+    return sha256(f"person {number}".encode()).digest(), BIRTH_MONTH
+
+
 def enrolled() -> Chain:
     """300 members of 30 years who joined on 2018-10-16; it is 2019-03-01, and all have waited."""
     return _enrolled().fork()
@@ -36,7 +41,7 @@ def enrolled() -> Chain:
 def _enrolled(case_cap_fen: int = PLAN_PARAMS.case_cap_fen) -> Chain:
     params = replace(PLAN_PARAMS, case_cap_fen=case_cap_fen)
     chain = Chain(genesis_values(plans=(GenesisPlan("main", params),)))
-    people = tuple((sha256(f"person {number}".encode()).digest(), BIRTH_MONTH) for number in range(MEMBERS))
+    people = tuple(person(number) for number in range(MEMBERS))
     assert chain.ok("platform", tx.EnrolBatch(0, people)) == (0, MEMBERS, 0)
     chain.step_to_day(2019, 3, 1)
     return chain

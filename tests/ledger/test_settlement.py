@@ -38,6 +38,11 @@ FREQUENCIES = {
     "correct": 4,
     "confirm": 3,
     "pay": 6,
+    "die": 2,
+    "void": 2,
+    "suspend": 2,
+    "lift": 3,
+    "expel": 1,
 }
 
 
@@ -80,7 +85,9 @@ STEPS = st.lists(
         st.tuples(st.just("turn"), st.sampled_from((0, 3_000, 40_000)), st.integers(0, 40)),
         st.tuples(st.just("join"), st.integers(0, 3), st.integers(0, 9)),
         st.tuples(
-            st.sampled_from(("leave", "leave_owing", "turn_back", "come_back", "pay", "correct")),
+            st.sampled_from(
+                ("leave", "leave_owing", "turn_back", "come_back", "pay", "correct", "die", "void", "suspend", "lift")
+            ),
             st.integers(0, 30),
             st.integers(0, 8_191),
         ),

@@ -29,6 +29,7 @@ class Rules:
     lapse_fails: int
     bands: tuple[tuple[int, int, int], ...]
     """(age from, class, weight)."""
+    reinstate_days: int = 60
 
 
 def calendar_year(period: int) -> int:
@@ -64,6 +65,17 @@ class Person:
     failed_period: int = -1
     lost: int = 0
     """Written off when he left, and not paid since."""
+    unpaid: dict[int, int] = field(default_factory=dict)
+    """What of each period's charge he has not paid."""
+    waits_from: date = date(2018, 1, 1)
+    """The day whose waiting he is in, or has behind him."""
+    first_waited: int = 0
+    """The first period charged since then."""
+    lapsed_on: date | None = None
+    undone: dict[int, int] = field(default_factory=dict)
+    """Charges taken back: the notice that counted him still knew them."""
+    struck: bool = False
+    """He was counted for the period that is noticed, and is dead or void since."""
 
     def shares(self, period: int) -> bool:
         """Whether the period is his to share."""
@@ -112,6 +124,7 @@ class ByHand:
         self.bad_debt_noticed = 0
         self.confirmed = 0
         self.charged = 0
+        self.today = date(2018, 1, 1)
 
     # -- the rules' own words ----------------------------------------------------------------------------------
 
@@ -154,14 +167,15 @@ class ByHand:
 
     def join(self, birth_month: int, day: date) -> int:
         """A new member; his number."""
-        self.people.append(Person(birth_month, self.first_for(day)))
+        first = self.first_for(day)
+        self.people.append(Person(birth_month, first, waits_from=day, first_waited=first))
         return len(self.people) - 1
 
     def leave(self, number: int, why: str = "exited") -> None:
         """He goes; who was counted pays."""
         person = self.people[number]
         if person.gone:
-            if why != "helped":
+            if why != "helped" and person.gone != "suspended":
                 raise Refused("NOT_A_CURRENT_MEMBER")
             person.gone = why
             return
@@ -176,17 +190,80 @@ class ByHand:
         person.arrears = 0
 
     def come_back(self, number: int, day: date) -> None:
-        """He joins again."""
+        """He joins again; soon after a lapse without a new waiting."""
         person = self.people[number]
-        if not person.gone or person.gone == "helped":
-            raise Refused("ALREADY_HELPED" if person.gone else "DUPLICATE_MEMBER")
+        refusals = {"": "DUPLICATE_MEMBER", "suspended": "DUPLICATE_MEMBER", "helped": "ALREADY_HELPED"}
+        refusals |= dict.fromkeys(("dead", "void", "expelled"), "NOT_A_CURRENT_MEMBER")
+        if person.gone in refusals:
+            raise Refused(refusals[person.gone])
+        lately = person.gone == "lapsed" and person.lapsed_on is not None
+        if lately and person.lapsed_on is not None:
+            lately = (day - person.lapsed_on).days <= self.rules_on(day).reinstate_days
+        self._go_on(person, day, lately)
+
+    def _go_on(self, person: Person, day: date, waited: bool) -> None:
         if person.lost:
             raise Refused("ARREARS_UNPAID")
         person.gone = ""
         if person.end is not None and person.end < self.coming():
             person.first = self.first_for(day)
             person.fails = 0
+            if not waited:
+                person.waits_from, person.first_waited = day, person.first
         person.end = None
+
+    def suspend(self, number: int) -> None:
+        """He takes no part until it is lifted."""
+        if self.people[number].gone:
+            raise Refused("NOT_A_CURRENT_MEMBER")
+        self.leave(number, "suspended")
+
+    def lift(self, number: int, day: date) -> None:
+        """The suspension is over."""
+        if self.people[number].gone != "suspended":
+            raise Refused("NOT_A_CURRENT_MEMBER")
+        self._go_on(self.people[number], day, True)
+
+    def expel(self, number: int) -> None:
+        """He is thrown out."""
+        person = self.people[number]
+        if person.gone == "lapsed":
+            person.gone = "expelled"
+        else:
+            self.leave(number, "expelled")
+
+    def die(self, number: int, day: date) -> int:
+        """He died on ``day``: whatever was noticed later is undone; what is to be paid back."""
+        person = self.people[number]
+        if person.gone in ("helped", "dead", "void", "expelled"):
+            raise Refused("NOT_A_CURRENT_MEMBER")
+        end = person.first
+        last = self.coming() if person.end is None else min(person.end, self.coming())
+        while end < last and notice_date(end) <= day:
+            end += 1
+        return self._end(number, end, end, "dead")
+
+    def void(self, number: int) -> int:
+        """He was ill before his waiting was over: everything since it began is undone; what is to be paid back."""
+        person = self.people[number]
+        return self._end(number, person.first, person.first_waited, "void")
+
+    def _end(self, number: int, end: int, undo_from: int, why: str) -> int:
+        person = self.people[number]
+        back = 0
+        for period in [period for period in person.charges if period >= undo_from]:
+            person.undone[period] = person.charges.pop(period)
+            back += person.undone[period] - person.unpaid.get(period, 0)
+        person.struck = self.stage == "noticed" and number in self.sharing and end <= self.period
+        self.move("arrears", "due", person.due)
+        self.move("bad_debt", "arrears", person.due + person.arrears)
+        self.move("bad_debt", "refunds", back)
+        person.due = person.arrears = person.lost = person.fails = 0
+        person.unpaid = {}
+        for report in self.reports:
+            report.failed.discard(number)
+        person.end, person.gone = end, why
+        return back
 
     # -- the half-month ----------------------------------------------------------------------------------------
 
@@ -224,9 +301,13 @@ class ByHand:
             asked += share
             if not sponsored:
                 charge = self._charge(person, share)
-                person.charges[self.period] = person.due = charge
                 charged += charge
                 self.move("due", "carry", charge)
+                if person.struck:
+                    self.move("arrears", "due", charge)
+                    self.move("bad_debt", "arrears", charge)
+                else:
+                    person.charges[self.period] = person.due = person.unpaid[self.period] = charge
                 self.move("sponsor", "carry", share - charge)
         if sponsored:
             self.move("sponsor", "carry", goal)
@@ -240,7 +321,8 @@ class ByHand:
 
     def _charge(self, person: Person, share: int) -> int:
         year = calendar_year(self.period)
-        paid = sum(charge for period, charge in person.charges.items() if calendar_year(period) == year)
+        known = {**person.undone, **person.charges}
+        paid = sum(charge for period, charge in known.items() if calendar_year(period) == year)
         return max(0, min(share, self.cap() - paid))
 
     # -- collecting --------------------------------------------------------------------------------------------
@@ -290,8 +372,10 @@ class ByHand:
             self.move("cash", account, amount)
             if account == "due":
                 person.due = 0
+                person.unpaid.pop(self.period)
             else:
                 person.arrears = person.lost = person.fails = 0
+                person.unpaid = {self.period: person.due} if person.due else {}
         if person.due + person.arrears == 0:
             for report in self.reports:
                 report.failed.discard(number)
@@ -311,6 +395,8 @@ class ByHand:
             for number in self.sharing:
                 if self.people[number].end is not None:
                     self._write_off(self.people[number])
+        for person in self.people:
+            person.struck = False
         self.stage = "quiet"
         self.period += 1
         self.reports, self.sharing, self.charged = [], [], 0
@@ -321,6 +407,7 @@ class ByHand:
         self.move("clearing", "due", person.due)
         self.move("clearing", "arrears", person.arrears)
         person.due = person.arrears = person.fails = 0
+        person.unpaid = {}
         return paid
 
     def _fail(self, person: Person) -> None:
@@ -330,7 +417,7 @@ class ByHand:
         person.fails += 1
         person.failed_period = self.period
         if person.end is None and person.fails >= self.rules_on(notice_date(self.period)).lapse_fails:
-            person.end, person.gone = self.period + 1, "lapsed"
+            person.end, person.gone, person.lapsed_on = self.period + 1, "lapsed", self.today
         if person.end is not None:
             self._write_off(person)
 
