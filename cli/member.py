@@ -1,4 +1,4 @@
-"""``huzhu member``: enrol, show, exit. A member is an insured person; the chain knows him by a keyed hash only."""
+"""``huzhu member``: enrol, show, statement, exit. A member is an insured person, known by a keyed hash only."""
 
 import secrets
 from pathlib import Path
@@ -6,10 +6,12 @@ from pathlib import Path
 import click
 
 from ledger import transactions as tx
+from ledger.statement import Statement
 from node.keys import KeyKind, read_key
 
 from .client import ask, node_option
 from .output import console, listing, output_option
+from .prooffile import from_height_option, out_option, write_file
 from .signing import key_option, parse_hex, say_executed, send_one
 from .status import flat
 
@@ -18,7 +20,7 @@ IDENTITY_BYTES = 32
 
 @click.group()
 def member() -> None:
-    """Enrol a member, show one with his bill, let one exit."""
+    """Enrol a member, show one with his bill, write his statement, let one exit."""
 
 
 def birth_month(text: str) -> int:
@@ -61,6 +63,17 @@ def show(member_id: int, prove: bool, node: str) -> None:
     query = {"prove": "true"} if prove else {}
     answer = ask(node, lambda client: client.get(f"/v1/members/{member_id}", **query))
     console().result(answer, listing(flat(answer)))
+
+
+@member.command()
+@click.argument("member_id", type=click.IntRange(min=0))
+@out_option
+@from_height_option
+@node_option
+@output_option
+def statement(member_id: int, out: Path, from_height: int | None, node: str) -> None:
+    """Write everything that proves his bill into one file, for `huzhu verify statement`."""
+    write_file(node, f"/v1/members/{member_id}/statement", Statement, out, from_height)
 
 
 @member.command("exit")

@@ -74,7 +74,7 @@ def header_trust(chain_id: bytes, trusted_hash: bytes, header_raw: bytes) -> Tru
     """
     if header_hash(header_raw) != trusted_hash:
         raise ProofFailed("trusted header", f"its hash is {header_hash(header_raw).hex()}, not {trusted_hash.hex()}")
-    return Trust(chain_id, _decoded_header("trusted header", header_raw), trusted_hash)
+    return Trust(chain_id, decoded_header("trusted header", header_raw), trusted_hash)
 
 
 # ---- headers -------------------------------------------------------------------------------------------------------
@@ -100,20 +100,25 @@ class HeaderWalk:
     def step(self, link: Link, validators: ValidatorSet) -> Header:
         """Check the header after the newest one and its certificate. Raises ``ProofFailed``."""
         where = f"header {self.header.height + 1}"
-        header, raw_hash = _decoded_header(where, link.header), header_hash(link.header)
+        header = decoded_header(where, link.header)
         self._check_follows(where, header)
+        self.certificate = self.check_certificate(link, validators)
+        self.header, self.header_hash, self.validators = header, header_hash(link.header), validators
+        return header
+
+    def check_certificate(self, link: Link, validators: ValidatorSet) -> Certificate:
+        """Check that the set which the header names has signed it. Raises ``ProofFailed``."""
+        header = decoded_header("header", link.header)
         if validators_hash(validators) != header.validators_hash:
-            raise ProofFailed(where, "its validator set is not the one that its parent announced")
+            raise ProofFailed(f"header {header.height}", "its validator set is not the one that its parent announced")
         where = f"certificate of header {header.height}"
         certificate = _decoded_certificate(where, link.certificate)
-        if certificate.height != header.height or certificate.block_hash != raw_hash:
+        if certificate.height != header.height or certificate.block_hash != header_hash(link.header):
             raise ProofFailed(where, f"it is for block {certificate.height} {certificate.block_hash.hex()}")
         fault = certificate_fault(certificate, validators, self.trust.chain_id, header.epoch)
         if fault is not None:
             raise ProofFailed(where, fault)
-        self.header, self.header_hash = header, raw_hash
-        self.validators, self.certificate = validators, certificate
-        return header
+        return certificate
 
     def _check_follows(self, where: str, header: Header) -> None:
         parent = self.header
@@ -253,7 +258,8 @@ def _sets_by_hash(sets: tuple[ValidatorSet, ...]) -> dict[bytes, ValidatorSet]:
     return found
 
 
-def _decoded_header(where: str, raw: bytes) -> Header:
+def decoded_header(where: str, raw: bytes) -> Header:
+    """The header of these bytes. Raises ``ProofFailed`` at ``where``."""
     try:
         return decode_header(raw)
     except MalformedBytes as error:
