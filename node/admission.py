@@ -15,6 +15,7 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from ledger.state import Index, StateReader
 from ledger.transactions import Transaction, decode_transaction, transaction_id
 
 from .mempool import Mempool, SignerClass
+from .steps import Steps
 from .verified import TransactionVerifier
 
 SLICE_TRANSACTIONS: Final = 256
@@ -108,6 +110,7 @@ class Admission:
         clock_ms: Callable[[], int],
         hand_off: HandOff,
         inbox_bytes_max: int = INBOX_BYTES_MAX,
+        steps: Steps | None = None,
     ) -> None:
         """``clock_ms`` is the node's clock in consensus time (Unix milliseconds)."""
         self._mempool = mempool
@@ -119,6 +122,7 @@ class Admission:
         self._inbox: asyncio.Queue[tuple[Sequence[bytes], Source, Done | None]] = asyncio.Queue()
         self._inbox_bytes = 0
         self._inbox_bytes_max = inbox_bytes_max
+        self._steps = steps if steps is not None else Steps()
         self.counts: Counter[tuple[Source, str]] = Counter()
         """Transactions by source and outcome; admitted ones as OK, repeated ones as KNOWN."""
 
@@ -186,6 +190,7 @@ class Admission:
         followed: dict[int, asyncio.Future[Outcome]],
     ) -> dict[int, _Checked]:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
+        since_s = time.perf_counter()
         own: dict[int, _Checked] = {}
         for at in places:
             tx_id = transaction_id(raws[at])
@@ -199,6 +204,9 @@ class Admission:
                     self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
             except TransactionRejected as rejected:
                 outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
+        self._steps.count("hash", len(places))
+        self._steps.count("decode", len(own))
+        self._steps.add("admit", time.perf_counter() - since_s)
         return own
 
     async def _verdicts(self, own: dict[int, _Checked]) -> list[bool]:
@@ -240,6 +248,7 @@ class Admission:
 
     def _enter(self, checked: dict[int, _Checked], verdicts: list[bool], source: Source) -> dict[int, Outcome]:
         """Add what has a valid signature to the mempool, and hand it to gossip."""
+        since_s = time.perf_counter()
         outcomes: dict[int, Outcome] = {}
         entered: list[bytes] = []
         now_ms = self._clock_ms()
@@ -254,6 +263,7 @@ class Admission:
                 outcomes[at] = Outcome(item.id, OK, fresh=True)
             except TransactionRejected as rejected:
                 outcomes[at] = Outcome(item.id, rejected.code, rejected.detail)
+        self._steps.add("enter", time.perf_counter() - since_s)
         if entered:
             self._hand_off(entered, source)
         return outcomes

@@ -42,6 +42,7 @@ from .opening import open_disk, read_genesis
 from .pool import PeerPool
 from .roster import SignerClasses
 from .status import CLOCK_WARN_MS, Window
+from .steps import Steps
 from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import Verifier
@@ -144,6 +145,7 @@ class Node:
         config, clock = self.config, self.clock
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.verifier = Verifier(config.verifier.workers)
+        self.steps = Steps()
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
         signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id)
         self._signers = SignerClasses(lambda key: signer_class(self.chain.current.state, key))
@@ -157,6 +159,7 @@ class Node:
             clock_ms=clock.time_ms,
             write=self._disk.write,
             log_position=self._disk.log_position,
+            steps=self.steps,
         )
         self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self)
         self.network = self.neighbours.network
@@ -183,11 +186,14 @@ class Node:
             chain=self,
             clock_ms=clock.time_ms,
             hand_off=self.peer_pool.entered,
+            steps=self.steps,
         )
         self.peer_pool.connect(self.admission, self.gossip)
         self.metrics.watch(
             mempool=self.mempool, admission=self.admission, verifier=self.verifier, verified=self.verified
         )
+        self.metrics.watch_links(self.network.peers, self.admission)
+        self.metrics.watch_steps(self.steps)
 
     async def _start(self, tasks: asyncio.TaskGroup, ready: Callable[[Started], None] | None) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
@@ -206,6 +212,7 @@ class Node:
             behind=self.sync.behind,
             random_bytes=os.urandom,
             log=self.log,
+            on_phase=lambda phase, seconds: self.metrics.phase_seconds.labels(phase).observe(seconds),
         )
         if self._disk.vote_log is not None:
             self._disk.vote_log.start(loop.call_soon_threadsafe, self._durable, self._log_stalled)

@@ -49,6 +49,7 @@ from . import blockstore
 from .blockstore import BlockReader, HeadRecord
 from .executor import execute, undo_of
 from .mempool import Mempool
+from .steps import Steps
 from .verified import TransactionVerifier
 from .wire import RawBlock
 
@@ -127,6 +128,7 @@ class Chain:
         clock_ms: Callable[[], int],
         write: Callable[[Batch], Awaitable[None]],
         log_position: Callable[[], Position],
+        steps: Steps | None = None,
     ) -> None:
         self.genesis = genesis
         self.view = view
@@ -137,6 +139,7 @@ class Chain:
         self._clock_ms = clock_ms
         self._write = write
         self._log_position = log_position
+        self._steps = steps if steps is not None else Steps()
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
         self._turn = asyncio.Lock()
@@ -407,8 +410,9 @@ class Chain:
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
         old, store = self.view, self._store
         begun_s = time.perf_counter()
-        applied = await execute(store, old, block.header, block.body, block.transactions)
+        applied = await execute(store, old, block.header, block.body, block.transactions, spent=self._steps.add)
         executed_s = time.perf_counter()
+        self._steps.count("execute", len(block.transactions))
         body_raw = encode(block.body)
         batch = self._batch(old, block, body_raw, certificate, applied)
         position = self._log_position()
@@ -422,6 +426,7 @@ class Chain:
         )
         blockstore.put_head(batch, record)
         write_s = time.perf_counter()
+        self._steps.add("batch", write_s - executed_s)
         await self._write(batch)
         written_s = time.perf_counter()
         self._note_speed(len(body_raw), executed_s - begun_s)

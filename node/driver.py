@@ -51,7 +51,16 @@ from consensus.events import (
     Verdict,
 )
 from consensus.log import Position
-from consensus.messages import NONCE_BYTES, RECENT_BYTES_MAX, Message, decode_message, encode_message
+from consensus.messages import (
+    NONCE_BYTES,
+    RECENT_BYTES_MAX,
+    Message,
+    SignedCommit,
+    SignedPrepare,
+    SignedProposal,
+    decode_message,
+    encode_message,
+)
 from consensus.records import Record
 from consensus.safety import SafetyRules
 from ledger.blocks import Evidence
@@ -64,6 +73,7 @@ from .chain import Chain, Committed
 from .logs import Log
 from .mempool import Mempool
 from .roster import Roster
+from .steps import Phases
 
 EVIDENCE_KEPT_MAX: Final = 64
 PUSH_AGAIN_S: Final = 5.0
@@ -125,6 +135,7 @@ class Driver:
         behind: Callable[[bytes, int], None],
         random_bytes: Callable[[int], bytes],
         log: Log,
+        on_phase: Callable[[str, float], None] = lambda phase, seconds: None,
     ) -> None:
         """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead."""
         self._core = core
@@ -139,6 +150,7 @@ class Driver:
         self._behind = behind
         self._random_bytes = random_bytes
         self._log = log
+        self._phases = Phases(clock.monotonic_s, on_phase)
         self._stopped = False
         self._context: HeightContext | None = None
         self._queue: deque[Event] = deque()
@@ -260,6 +272,7 @@ class Driver:
     def _committed(self, committed: Committed) -> None:
         if committed.certificate.round > 0:
             self.rounds_above_zero += 1
+        self._phases.reached("applied")
         self._open_height()
 
     def _open_height(self) -> None:
@@ -270,6 +283,7 @@ class Driver:
             self._seat.safety.begin(context.epoch, context.height, validator_keys)
             self._seat.log.batched(self._chain.synced_position)
         self._said.clear()
+        self._phases.begin()
         self._feed(HeightStarted(context, self._random_bytes(NONCE_BYTES)))
         if len(self._mempool):
             self._say(DueReason.PENDING)
@@ -308,6 +322,7 @@ class Driver:
     def _say(self, reason: DueReason) -> None:
         if reason not in self._said:
             self._said.add(reason)
+            self._phases.reached("due")
             self._feed(BlockDue(self._chain.height + 1, reason))
 
     # ---- events and effects ----
@@ -350,6 +365,9 @@ class Driver:
         return self._roster().links[index]
 
     def _broadcast(self, effect: Broadcast) -> None:
+        phase = _PHASES.get(type(effect.message))
+        if phase is not None:
+            self._phases.reached(phase)
         self._to_all(effect.message)
 
     def _to_all(self, message: Message) -> None:
@@ -395,6 +413,7 @@ class Driver:
         self._queue.append(BodyAvailable(effect.height, effect.hash, found))
 
     def _check(self, effect: CheckBlock) -> None:
+        self._phases.reached("proposed")
         self._spawn(self._check_block(effect))
 
     async def _check_block(self, effect: CheckBlock) -> None:
@@ -411,6 +430,7 @@ class Driver:
             self._feed(BlockChecked(effect.height, effect.hash, verdict))
 
     def _decide(self, effect: Decide) -> None:
+        self._phases.reached("committed")
         self._spawn(self._chain.decide(effect.block, effect.transactions, effect.certificate))
 
     def _report(self, effect: ReportEvidence) -> None:
@@ -430,6 +450,12 @@ class Driver:
             self._seat.log.compact(effect.epoch, effect.height)
 
 
+_PHASES: Final[dict[type[Message], str]] = {
+    SignedProposal: "proposed",
+    SignedPrepare: "checked",
+    SignedCommit: "prepared",
+}
+"""Which phase of a height has passed when we send this."""
 _PERFORM: Final[dict[type[Effect], Callable[[Driver, Any], None]]] = {
     Persist: Driver._persist,
     Sign: Driver._sign,

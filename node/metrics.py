@@ -6,7 +6,7 @@ What other parts already count (mempool, verifier, admission) is not counted twi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,8 +14,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from p2p.limits import Channel
+from p2p.peers import PeerInfo
+
 from .admission import Admission
 from .mempool import Mempool
+from .steps import Steps
 from .verified import VerifiedIds
 from .verifier import Verifier
 
@@ -67,8 +71,6 @@ class Metrics:
         self.disk_free_bytes = Gauge("huzhu_disk_free_bytes", "Free disk below the data directory.", registry=registry)
         # links
         self.peers = Gauge("huzhu_peers", "Peers connected.", registry=registry)
-        self.link_bytes = Counter("huzhu_link_bytes", "Bytes on links.", ["direction", "channel"], registry=registry)
-        self.drops = Counter("huzhu_drops", "What was dropped, by reason.", ["reason"], registry=registry)
         # HTTP
         self.requests = Counter(
             "huzhu_http_requests", "HTTP requests by route and status.", ["route", "status"], registry=registry
@@ -85,6 +87,14 @@ class Metrics:
     def watch(self, *, mempool: Mempool, admission: Admission, verifier: Verifier, verified: VerifiedIds) -> None:
         """Read the counters of these parts at each scrape."""
         self.registry.register(_Reading(lambda: _readings(mempool, admission, verifier, verified)))
+
+    def watch_links(self, peers: Callable[[], Sequence[PeerInfo]], admission: Admission) -> None:
+        """Read the traffic of all links, those that are over included, and what was dropped, at each scrape."""
+        self.registry.register(_Reading(lambda: _link_readings(peers(), admission)))
+
+    def watch_steps(self, steps: Steps) -> None:
+        """Read what transactions cost, step by step, at each scrape."""
+        self.registry.register(_Reading(lambda: _step_readings(steps)))
 
     def render(self) -> bytes:
         """The text of ``/metrics``."""
@@ -115,3 +125,32 @@ def _readings(mempool: Mempool, admission: Admission, verifier: Verifier, verifi
     yield GaugeMetricFamily("huzhu_verifier_queue", "Signatures that wait for a verifier.", verifier.queued)
     yield CounterMetricFamily("huzhu_verified_hits", "Signatures not verified again.", verified.hits)
     yield CounterMetricFamily("huzhu_verified_misses", "Signatures not known yet.", verified.misses)
+
+
+def _link_readings(peers: Sequence[PeerInfo], admission: Admission) -> Iterable[Metric]:
+    carried = CounterMetricFamily(
+        "huzhu_link_bytes", "Payload bytes on links, by class.", labels=["direction", "channel"]
+    )
+    dropped = CounterMetricFamily("huzhu_drops", "Messages or transactions dropped, by reason.", labels=["reason"])
+    for channel in Channel:
+        name = channel.name.lower()
+        carried.add_metric(["in", name], sum(peer.bytes_in[channel] for peer in peers))
+        carried.add_metric(["out", name], sum(peer.bytes_out[channel] for peer in peers))
+        dropped.add_metric([f"link_queue_full_{name}"], sum(peer.drops[channel] for peer in peers))
+    inbox = sum(count for (_, outcome), count in admission.counts.items() if outcome == "INBOX_FULL")
+    dropped.add_metric(["inbox_full"], inbox)
+    yield carried
+    yield dropped
+
+
+def _step_readings(steps: Steps) -> Iterable[Metric]:
+    seconds = CounterMetricFamily(
+        "huzhu_transaction_step_seconds", "Time of the event loop spent on transactions, by step.", labels=["step"]
+    )
+    for step, spent_s in sorted(steps.seconds.items()):
+        seconds.add_metric([step], spent_s)
+    yield seconds
+    work = CounterMetricFamily("huzhu_transaction_work", "Transactions hashed, decoded, executed.", labels=["work"])
+    for kind, times in sorted(steps.work.items()):
+        work.add_metric([kind], times)
+    yield work
