@@ -37,14 +37,13 @@ SPACES: Final[dict[str, bytes]] = {
     "seen": SEEN,
 }
 DEPTH_MAX: Final = 64
-VALUE_BYTES_MAX: Final = 1 << 26
 limit_option = click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)
 
 
 def readable(raw: bytes) -> Any:
     """A value as JSON can show it: MessagePack taken apart, anything else in hexadecimal."""
     try:
-        return plain(msgpack.unpackb(raw, raw=False, strict_map_key=False, max_buffer_size=VALUE_BYTES_MAX))
+        return plain(msgpack.unpackb(raw, raw=False, strict_map_key=False))
     except (ValueError, msgpack.UnpackException, RecursionError):
         return raw.hex()
 
@@ -132,7 +131,7 @@ def rows(home: Path, name: str, first: int, limit: int) -> None:
 def block(ref: str, home: Path | None, node: str | None) -> None:
     """A block by height (or, of a running node, by hash or `latest`): header, body, certificate, receipts as arrays."""
     raw = asyncio.run(_ask_block(node or DEFAULT_NODE, ref)) if home is None else _stored_block(home, ref)
-    header, body, certificate, receipts = msgpack.unpackb(raw, raw=False, max_buffer_size=VALUE_BYTES_MAX)
+    header, body, certificate, receipts = msgpack.unpackb(raw, raw=False)
     data = {
         "header": readable(header),
         "body": None if body is None else readable(body),
