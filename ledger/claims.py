@@ -29,7 +29,7 @@ from .errors import TransactionRejected
 from .organisations import with_role
 from .params import ACCIDENT, ILLNESS, PlanParams
 from .roles import Role
-from .rows import NONE, Claim, Fingerprint, Member
+from .rows import NONE, Claim, Fingerprint, Member, Plan
 from .sender import Sender
 from .state import Index, State, StateReader, u32, u64
 from .transactions import Assess, Diagnose, FileClaim, Review
@@ -73,6 +73,9 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
     if today - body.diagnosis_day > params.file_days:
         raise TransactionRejected("FILED_TOO_LATE", f"{today - body.diagnosis_day} days")
     check_no_other(state, body.member)
+    ends_day = state.get(Plan, member.plan).ends_day
+    if ends_day and body.diagnosis_day > ends_day:
+        raise TransactionRejected("PLAN_CLOSED", f"cover ended on day {ends_day}")
     refusal = members.covered(state, body.member, member, body.diagnosis_day, body.cause, params)
     reason = 0
     if refusal is not None:

@@ -212,10 +212,12 @@ def contribution(state: State, body: Contribution) -> tuple[int, ...]:
     """One member pays by himself; detail: (fen to DUE, to ARREARS, to CARRY after a write-off).
 
     Raises ``TransactionRejected``: UNKNOWN_MEMBER, UNKNOWN_PERIOD, PERIOD_NOT_SETTLED, NOTHING_OWED (a period he owes
-    nothing for, or not the oldest), WRONG_AMOUNT, BAD_FIELD, DUPLICATE_REFERENCE.
+    nothing for, or not the oldest), WRONG_AMOUNT, BAD_FIELD, DUPLICATE_REFERENCE, PLAN_CLOSED.
     """
     before = state.need(Member, body.member, "UNKNOWN_MEMBER")
     plan = state.get(Plan, before.plan)
+    if plan.closed:
+        raise TransactionRejected("PLAN_CLOSED", "run off")
     changes = Changes(state, before.plan, plan)
     pending = is_pending(before, plan)
     member = changes.lift(before)

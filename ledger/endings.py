@@ -23,7 +23,7 @@ from .calendar import day_of
 from .errors import TransactionRejected
 from .members import Lives, covered_until, left, lives, reinstatable, restore
 from .params import ILLNESS
-from .plans import STAGE_SETTLE, next_unnoticed, notice_day
+from .plans import STAGE_SETTLE, need_open_plan, next_unnoticed, notice_day
 from .rows import NONE, Member, Plan, Settlement
 from .standing import Changes, MemberState, normal
 from .state import State
@@ -116,7 +116,7 @@ def report_death(state: State, body: ReportDeath) -> tuple[int, ...]:
 def suspend_member(state: State, body: SuspendMember) -> tuple[int, ...]:
     """Suspend a current member, or lift it; detail: (first period no longer charged, or charged again).
 
-    Raises ``TransactionRejected``: UNKNOWN_MEMBER, NOT_A_CURRENT_MEMBER, ARREARS_UNPAID.
+    Raises ``TransactionRejected``: UNKNOWN_MEMBER, NOT_A_CURRENT_MEMBER, PLAN_CLOSED, ARREARS_UNPAID.
     """
     member = state.need(Member, body.member, "UNKNOWN_MEMBER")
     required = MemberState.ACTIVE if body.suspended else MemberState.SUSPENDED
@@ -124,6 +124,7 @@ def suspend_member(state: State, body: SuspendMember) -> tuple[int, ...]:
     if changes.lift(member).state != required:
         raise TransactionRejected("NOT_A_CURRENT_MEMBER", f"member {body.member}")
     if not body.suspended:
+        need_open_plan(state, member.plan)
         return (restore(state, changes, body.member, member, continued=True).from_period,)
     after = left(changes, member, MemberState.SUSPENDED) or member
     changes.put(body.member, member, after)

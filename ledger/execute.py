@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from . import (
+    attestations,
     claims,
     clock,
     collection,
@@ -59,6 +60,8 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.ReportDeath: lambda state, body, sender: endings.report_death(state, body),
     tx.SuspendMember: lambda state, body, sender: endings.suspend_member(state, body),
     tx.ExpelMember: lambda state, body, sender: endings.expel_member(state, body),
+    tx.RefundSurplus: payouts.refund_surplus,
+    tx.AttestBalance: lambda state, body, sender: attestations.attest(state, body, sender.organisation),
     tx.AskDocuments: documents.ask,
     tx.GiveDocuments: documents.give,
     tx.Withdraw: documents.withdraw,

@@ -48,7 +48,8 @@ def _organisation(row_id: int, row: Organisation) -> Iterator[Entry]:
 
 
 def _plan(row_id: int, row: Plan) -> Iterator[Entry]:
-    yield Index.DEADLINE, deadline_key(row.due_ms, STAGE_KINDS[row.stage], row_id), b""
+    if not row.closed:
+        yield Index.DEADLINE, deadline_key(row.due_ms, STAGE_KINDS[row.stage], row_id), b""
 
 
 def _version(row_id: int, row: PlanVersion) -> Iterator[Entry]:

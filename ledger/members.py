@@ -25,7 +25,7 @@ from .codec import encode
 from .errors import InvariantViolation, TransactionRejected
 from .limits import BATCH_ITEMS_MAX
 from .params import ACCIDENT, PlanParams
-from .plans import need_plan, next_unnoticed, version_at
+from .plans import need_open_plan, need_plan, next_unnoticed, version_at
 from .rows import NO_END, NONE, Member, Plan, Span
 from .standing import Changes, MemberState
 from .state import Index, State, StateReader, u32
@@ -49,10 +49,10 @@ Signer = int | bytes
 def enrol(state: State, body: Enrol, signer: Signer) -> tuple[int, ...]:
     """Join, or come back; detail: (member id, first period charged).
 
-    Raises ``TransactionRejected``: UNKNOWN_PLAN, BAD_FIELD, NOT_PERMITTED, KEY_IN_USE, BAD_BIRTH_MONTH,
+    Raises ``TransactionRejected``: UNKNOWN_PLAN, PLAN_CLOSED, BAD_FIELD, NOT_PERMITTED, KEY_IN_USE, BAD_BIRTH_MONTH,
     AGE_OUT_OF_RANGE, DUPLICATE_MEMBER, ALREADY_HELPED, NOT_A_CURRENT_MEMBER, ARREARS_UNPAID.
     """
-    plan = need_plan(state, body.plan)
+    plan = need_open_plan(state, body.plan)
     if len(body.identity) != IDENTITY_BYTES:
         raise TransactionRejected("BAD_FIELD", f"an identity has {IDENTITY_BYTES} bytes")
     if isinstance(signer, bytes) and signer != body.member_key:
@@ -80,10 +80,10 @@ def enrol_batch(state: State, body: EnrolBatch) -> tuple[int, ...]:
     """Custodial members under one signature; detail: (first id, how many joined, how many were known and skipped).
 
     An identity that is or was a member of the plan, or that stands earlier in the batch, is skipped; whoever comes back
-    does so by ``enrol``. Raises ``TransactionRejected``: UNKNOWN_PLAN, EMPTY_BATCH, BATCH_TOO_LARGE, BAD_FIELD,
-    BAD_BIRTH_MONTH, AGE_OUT_OF_RANGE; then nobody joins.
+    does so by ``enrol``. Raises ``TransactionRejected``: UNKNOWN_PLAN, PLAN_CLOSED, EMPTY_BATCH, BATCH_TOO_LARGE,
+    BAD_FIELD, BAD_BIRTH_MONTH, AGE_OUT_OF_RANGE; then nobody joins.
     """
-    plan = need_plan(state, body.plan)
+    plan = need_open_plan(state, body.plan)
     _check_size(len(body.members))
     if {len(identity) for identity, _ in body.members} != {IDENTITY_BYTES}:
         raise TransactionRejected("BAD_FIELD", f"an identity has {IDENTITY_BYTES} bytes")

@@ -6,6 +6,8 @@ advance, then the fee: a payment may not take what an earlier one in this order 
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from . import claims, journal
 from .claim_table import ClaimState, Event, target
 from .errors import TransactionRejected
@@ -13,7 +15,7 @@ from .references import PaymentKind, use
 from .rows import Account, Claim, Plan
 from .sender import Sender
 from .state import State
-from .transactions import Advance, ConfirmPayment, Pay, PayFee, PayRefund, SponsorPayment
+from .transactions import Advance, ConfirmPayment, Pay, PayFee, PayRefund, RefundSurplus, SponsorPayment
 
 ORDER: Final = ("claims", "refunds", "advance", "fee")
 """Liabilities in the order in which cash serves them."""
@@ -53,8 +55,25 @@ def pay_fee(state: State, body: PayFee, sender: Sender) -> tuple[int, ...]:
 
 
 def pay_refund(state: State, body: PayRefund, sender: Sender) -> tuple[int, ...]:
-    """Refunds owed to former members."""
+    """Refunds owed to former members: not what is kept for whom a period's surplus belongs to."""
+    plan = state.need(Plan, body.plan, "UNKNOWN_PLAN")
+    kept = sum(fen for _, fen in plan.surplus)
+    if body.amount_fen > state.get(Account, body.plan).refunds - kept:
+        raise TransactionRejected("WRONG_AMOUNT", f"more than the plan owes, {kept} fen are kept as surplus")
     return _pay_out(state, body, "refunds", PaymentKind.REFUND)
+
+
+def refund_surplus(state: State, body: RefundSurplus, sender: Sender) -> tuple[int, ...]:
+    """Part of a period's surplus went back to whom it belongs to. Raises UNKNOWN_PLAN, WRONG_AMOUNT and the usual."""
+    plan = state.need(Plan, body.plan, "UNKNOWN_PLAN")
+    kept = dict(plan.surplus)
+    if body.amount_fen > kept.get(body.period, 0):
+        raise TransactionRejected("WRONG_AMOUNT", f"{kept.get(body.period, 0)} fen are kept of period {body.period}")
+    detail = _pay_out(state, body, "refunds", PaymentKind.REFUND)
+    kept[body.period] -= body.amount_fen
+    surplus = tuple((period, fen) for period, fen in sorted(kept.items()) if fen)
+    state.put(body.plan, replace(plan, surplus=surplus))
+    return detail
 
 
 def advance(state: State, body: Advance, sender: Sender) -> tuple[int, ...]:
@@ -80,7 +99,9 @@ def _pay_in(state: State, body: Advance | SponsorPayment, credit: str, kind: Pay
     return (payment,)
 
 
-def _pay_out(state: State, body: PayFee | PayRefund | Advance, debit: str, kind: PaymentKind) -> tuple[int, ...]:
+def _pay_out(
+    state: State, body: PayFee | PayRefund | RefundSurplus | Advance, debit: str, kind: PaymentKind
+) -> tuple[int, ...]:
     _need_plan(state, body.plan)
     _need_amount(body.amount_fen)
     payment = use(state, body.reference, kind, body.plan, body.amount_fen)

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, members, plans, settlement
+from . import claims, members, plans, run_off, settlement
 from .calendar import MS_PER_DAY, day_of, next_notice_period, notice_ms, settle_ms
 from .claim_table import ClaimState, Event
 from .deadlines import DeadlineKind, schedule
@@ -60,8 +60,14 @@ def settle(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
 
 
 def close(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
-    """Close the collection of the period; the next notice is due by the calendar, at the earliest now."""
+    """Close the collection of the period; the next notice is due by the calendar, at the earliest now.
+
+    A plan that has run off ends here.
+    """
     closed = settlement.close(state, plan_id, state.get(Plan, plan_id))
+    if run_off.may_end(state, plan_id, closed, day_of(opened_ms)):
+        state.put(plan_id, run_off.end(state, plan_id, closed))
+        return (closed.period - 1,)
     _next(state, plan_id, closed, max(notice_ms(closed.period), opened_ms))
     return (closed.period - 1,)
 

@@ -43,6 +43,9 @@ def create(state: State, name: str, params: PlanParams, first_period: int, due_m
         year_index=(),
         last_charged=NONE,
         sponsored=(),
+        surplus=(),
+        ends_day=0,
+        closed=False,
     )
     plan_id = state.append(plan)
     open_account(state, plan_id)
@@ -90,6 +93,14 @@ def version_at(state: StateReader, plan_id: int, day: int) -> tuple[int, PlanVer
 def need_plan(state: StateReader, plan_id: int) -> Plan:
     """The plan; raises ``TransactionRejected("UNKNOWN_PLAN")``."""
     return state.need(Plan, plan_id, "UNKNOWN_PLAN")
+
+
+def need_open_plan(state: StateReader, plan_id: int) -> Plan:
+    """A plan that takes members; raises ``TransactionRejected``: UNKNOWN_PLAN, PLAN_CLOSED."""
+    plan = need_plan(state, plan_id)
+    if plan.ends_day:
+        raise TransactionRejected("PLAN_CLOSED", f"it runs off since day {plan.ends_day}")
+    return plan
 
 
 def next_unnoticed(plan: Plan) -> int:

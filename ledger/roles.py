@@ -43,6 +43,8 @@ MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
     tx.ReportDeath: (Role.PLATFORM, False),
     tx.SuspendMember: (Role.PLATFORM | Role.REGULATOR, False),
     tx.ExpelMember: (Role.REGULATOR, False),
+    tx.RefundSurplus: (Role.BANK, False),
+    tx.AttestBalance: (Role.BANK, False),
     tx.AskDocuments: (Role.ASSESSOR, False),
     tx.GiveDocuments: (Role.PLATFORM, True),
     tx.Withdraw: (Role.PLATFORM, True),

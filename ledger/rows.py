@@ -60,6 +60,12 @@ class Plan(Row, frozen=True):
     """The newest *closed* period in which something was owed, or ``NONE``: arrears are live if it was failed."""
     sponsored: tuple[int, ...]
     """Periods not noticed yet that the platform will pay, ascending (LEDGER §8)."""
+    surplus: tuple[tuple[int, int], ...]
+    """(period, fen) collected above what was expected and not refunded yet, ascending; after a year it is CARRY's."""
+    ends_day: int
+    """The last day of cover of a plan that runs off; 0 while it goes on."""
+    closed: bool
+    """Run off: no deadline comes any more."""
 
 
 class PlanVersion(Row, frozen=True):
@@ -438,6 +444,21 @@ class Evidence(Row, frozen=True):
     given_ms: int
     commitment: bytes
     salt: bytes
+
+
+class BankAttestation(Row, frozen=True):
+    """What the bank says a plan's account holds, beside the journal's CASH when it said so."""
+
+    table: ClassVar[Table] = Table.BANK_ATTESTATIONS
+    plan: int
+    bank: int
+    """The organisation that said so."""
+    day: int
+    """Of the bank's books."""
+    balance_fen: int
+    cash_fen: int
+    difference_fen: int
+    """balance - cash."""
 
 
 class MemberKey(Row, frozen=True):

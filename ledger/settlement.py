@@ -9,7 +9,8 @@ Rules of this file
   a remainder would hide a misbilled member.
 - A sponsored period: G is the sponsor's, the shares are 0, what they would have been is published; nothing is
   collected.
-- At the close what was expected and is not there is owed by the reporter (SPONSOR), and published.
+- At the close what was expected and is not there is owed by the reporter (SPONSOR), and published. What is there and
+  was not expected is refunded to whom it belongs to (``refund_surplus``); what is unknown after a year is everybody's.
 
 These functions return the new ``Plan`` row, but for ``due_ms``, which the caller (``deadlines``) sets before it stores
 it.
@@ -22,9 +23,10 @@ from msgspec.structs import replace
 
 from . import cohorts, journal
 from .bills import RunningSums
-from .calendar import year_of
+from .calendar import PERIODS_PER_YEAR, year_of
 from .deadlines import opened
 from .errors import InvariantViolation, TransactionRejected
+from .limits import FEN_MAX
 from .params import PlanParams
 from .plans import (
     BPS,
@@ -67,6 +69,7 @@ def notice(state: State, plan_id: int, plan: Plan) -> Plan:
     if year != plan.year:
         cohorts.collapse(state, plan_id, year)
         plan = replace(plan, year=year, year_index=plan.index)
+    plan = _forget_surplus(state, plan_id, plan)
     first = state.length(Frozen)
     frozen = cohorts.freeze(state, plan_id, period)
     version_id, version = version_at(state, plan_id, notice_day(period))
@@ -78,7 +81,7 @@ def notice(state: State, plan_id: int, plan: Plan) -> Plan:
         noticed_ms=_opened(state, plan),
         settled_ms=0,
         closed_ms=0,
-        sponsored=period in plan.sponsored,
+        sponsored=period in plan.sponsored or (plan.ends_day > 0 and not frozen),
         counts=_count_classes(version.params, period, frozen),
         claims=0,
         upper_bound=(),
@@ -126,8 +129,11 @@ def capacity(state: StateReader, plan_id: int, plan: Plan, counts: ByClass, para
     """The greatest aid of *one* claim that may be noticed, fen: its own share keeps within ``case_cap_fen``.
 
     It limits each claim by itself, not their sum. ``counts`` is N by class, ``params`` the version of the notice. 0
-    while the plan is below its minimum membership, also for small aids: then notices are held (LEDGER §3).
+    while the plan is below its minimum membership, also for small aids: then notices are held (LEDGER §3). A plan
+    that runs off holds nothing back (``run_off``).
     """
+    if plan.ends_day:
+        return FEN_MAX
     weight = total_weight(params, dict(counts))
     return case_aid_max(params, weight) if weight >= minimum_weight(params) else 0
 
@@ -172,14 +178,14 @@ class _Parts:
             (class_id, -(-self.goal * weights[class_id] // weight) if weight else 0) for class_id in sorted(members)
         )
         self.asked = sum(share * members[class_id] for class_id, share in self.shares)
-        self.over = self.asked - self.goal
+        self.over = self.asked - self.goal if counts else 0
         if not 0 <= self.over < max(1, sum(members.values())):
             raise InvariantViolation(f"rounding up {self.goal} fen among {counts} left {self.over} fen")
 
 
 def _share(account: Account, row: Settlement, params: PlanParams, aid: int) -> _Parts:
-    """The formula with the accounts as they are now. Without members nothing is shared."""
-    if not row.counts:
+    """The formula with the accounts as they are now. Without members nothing is shared, unless a sponsor pays."""
+    if not row.counts and not row.sponsored:
         if aid:
             raise InvariantViolation(f"{aid} fen of aid, and nobody to share it")
         return _Parts(0, 0, 0, 0, {}, ())
@@ -284,10 +290,19 @@ def close(state: State, plan_id: int, plan: Plan) -> Plan:
     if row.charged_fen:
         row = _collected(state, plan_id, row)
         plan = replace(plan, last_charged=plan.period)
+        if row.surplus_fen:
+            plan = replace(plan, surplus=(*plan.surplus, (row.period, row.surplus_fen)))
     else:
         journal.post(state, plan_id, "bad_debt", "arrears", row.leavers_fen)
     state.put(plan.settlement, replace(row, stage=CLOSED, closed_ms=_opened(state, plan), due_fen=0))
     return replace(plan, period=plan.period + 1, stage=STAGE_NOTICE, settlement=NONE)
+
+
+def _forget_surplus(state: State, plan_id: int, plan: Plan) -> Plan:
+    """What nobody claimed of a period's surplus within a year is everybody's."""
+    old = [entry for entry in plan.surplus if entry[0] + PERIODS_PER_YEAR <= plan.period]
+    journal.post(state, plan_id, "refunds", "carry", sum(fen for _, fen in old))
+    return replace(plan, surplus=plan.surplus[len(old) :])
 
 
 def _collected(state: State, plan_id: int, row: Settlement) -> Settlement:
@@ -312,10 +327,12 @@ def _collected(state: State, plan_id: int, row: Settlement) -> Settlement:
 def sponsor_period(state: State, body: SponsorPeriod) -> tuple[int, ...]:
     """The platform will pay ``period``; irrevocable. Detail: (period,).
 
-    Raises ``TransactionRejected``: UNKNOWN_PLAN, PERIOD_NOTICED, UNKNOWN_PERIOD (before the plan's first, or more than
-    ``SPONSORED_AHEAD_MAX`` ahead), ALREADY_SPONSORED.
+    Raises ``TransactionRejected``: UNKNOWN_PLAN, PLAN_CLOSED, PERIOD_NOTICED, UNKNOWN_PERIOD (before the plan's first,
+    or more than ``SPONSORED_AHEAD_MAX`` ahead), ALREADY_SPONSORED.
     """
     plan = need_plan(state, body.plan)
+    if plan.closed:
+        raise TransactionRejected("PLAN_CLOSED", "run off")
     coming = next_unnoticed(plan)
     if not plan.first_period <= body.period < coming + SPONSORED_AHEAD_MAX:
         raise TransactionRejected("UNKNOWN_PERIOD", f"period {body.period}")

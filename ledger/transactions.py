@@ -338,6 +338,23 @@ class RevealBallot(Wire, frozen=True, tag="reveal_ballot"):
     salt: bytes
 
 
+class RefundSurplus(Wire, frozen=True, tag="refund_surplus"):
+    """BANK: sent back what was collected for ``period`` above what was expected."""
+
+    plan: int
+    period: int
+    amount_fen: int
+    reference: bytes
+
+
+class AttestBalance(Wire, frozen=True, tag="attest_balance"):
+    """BANK: what the plan's account held at the end of ``day``."""
+
+    plan: int
+    day: int
+    balance_fen: int
+
+
 TransactionBody = (
     AdvanceClock
     | Enrol
@@ -362,6 +379,8 @@ TransactionBody = (
     | ReportDeath
     | SuspendMember
     | ExpelMember
+    | RefundSurplus
+    | AttestBalance
     | AskDocuments
     | GiveDocuments
     | Withdraw

@@ -12,11 +12,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger import bills, cohorts, collection, endings, journal, members, plans, settlement
+from ledger import bills, cohorts, collection, endings, journal, members, payouts, plans, run_off, settlement
 from ledger.errors import TransactionRejected
 from ledger.indexes import differences
 from ledger.params import ILLNESS, ClassBand, PlanParams, TierBand
 from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
+from ledger.sender import Sender
 from ledger.state import BlockContext, Index, State
 from ledger.store import MemoryStore, Overlay
 from ledger.transactions import (
@@ -28,6 +29,8 @@ from ledger.transactions import (
     Exit,
     ExitBatch,
     ExpelMember,
+    PayRefund,
+    RefundSurplus,
     ReportDeath,
     SponsorPeriod,
     SuspendMember,
@@ -122,6 +125,7 @@ class Lockstep:
             "correct": self.correct,
             "confirm": self.confirm,
             "pay": self.pay,
+            "refund": self.refund,
             "die": self.die,
             "void": self.void,
             "suspend": self.suspend,
@@ -398,6 +402,31 @@ class Lockstep:
             self.hand.contribute(number, len(debts))
             with self.state.attempt():
                 collection.contribution(self.state, body)
+
+    def refund(self, which: int, amount: int) -> None:
+        """The bank refunds something; sometimes more than is owed."""
+        periods: list[int | None] = [None, *self.hand.surplus]
+        period = periods[which % len(periods)]
+        owed = self.hand.accounts["refunds"] if period is None else self.hand.surplus[period]
+        amount = 1 + amount % max(1, owed + owed // 8)
+        sender = Sender(bytes(32), organisation=PLATFORM)
+        if period is None:
+            body = PayRefund(0, amount, self._reference())
+            self.both(lambda: self.hand.give_back(None, amount), lambda: payouts.pay_refund(self.state, body, sender))
+        else:
+            back = RefundSurplus(0, period, amount, self._reference())
+            self.both(
+                lambda: self.hand.give_back(period, amount), lambda: payouts.refund_surplus(self.state, back, sender)
+            )
+
+    def run_off(self) -> None:
+        """The plan ends between a close and the next notice."""
+        assert self.hand.stage == "quiet"
+        self.hand.run_off()
+        self.state.put(0, run_off.end(self.state, 0, self.plan))
+        account = self.state.get(Account, 0)
+        accounts = {name: getattr(account, name) for name in Account.__struct_fields__}
+        assert accounts == self.hand.accounts
 
     def _reference(self) -> bytes:
         self.references += 1

@@ -43,6 +43,8 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
     "ReportDeath": (tx.ReportDeath(0, 1), {"platform"}),
     "SuspendMember": (tx.SuspendMember(0, True), {"platform", "regulator"}),
     "ExpelMember": (tx.ExpelMember(0), {"regulator"}),
+    "RefundSurplus": (tx.RefundSurplus(0, 1, 1, b"x"), {"bank"}),
+    "AttestBalance": (tx.AttestBalance(0, 1, 1), {"bank"}),
     "AskDocuments": (tx.AskDocuments(0), {"assessor"}),
     "GiveDocuments": (tx.GiveDocuments(0, 0, bytes(32), bytes(16)), {"platform", "member"}),
     "Withdraw": (tx.Withdraw(0, 0), {"platform", "member"}),

@@ -38,6 +38,7 @@ FREQUENCIES = {
     "correct": 4,
     "confirm": 3,
     "pay": 6,
+    "refund": 2,
     "die": 2,
     "void": 2,
     "suspend": 2,
@@ -78,6 +79,16 @@ def test_long_lives_with_weighted_classes_and_versions_equal_the_oracle(seed: in
     run = Lockstep(versions, 18, MONTHS)
     run.run(life(100 + seed, 40))
     run.compare_statements()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_plan_that_ends_brings_its_inner_accounts_to_zero_as_by_hand(seed: int) -> None:
+    run = Lockstep([(date(2018, 1, 1), with_params(year_cap_fen=900))], 18, MONTHS)
+    run.run(life(200 + seed, 14))
+    run.run_off()
+    account = run.state.get(Account, 0)
+    assert (account.due, account.arrears, account.bad_debt, account.carry, account.clearing) == (0, 0, 0, 0, 0)
+    assert account.cash + account.sponsor == account.claims + account.fee + account.advance + account.refunds
 
 
 STEPS = st.lists(

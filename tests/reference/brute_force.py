@@ -125,6 +125,8 @@ class ByHand:
         self.confirmed = 0
         self.charged = 0
         self.today = date(2018, 1, 1)
+        self.surplus: dict[int, int] = {}
+        """Money of closed periods that nobody has claimed, by period."""
 
     # -- the rules' own words ----------------------------------------------------------------------------------
 
@@ -274,6 +276,8 @@ class ByHand:
     def notice(self) -> dict[int, int]:
         """Who shares the period is fixed; members by class."""
         self.stage = "noticed"
+        for period in [period for period in self.surplus if self.period - period >= 24]:
+            self.move("refunds", "carry", self.surplus.pop(period))
         self.sharing = [number for number, person in enumerate(self.people) if person.shares(self.period)]
         self.bad_debt_noticed = self.accounts["bad_debt"]
         counts: dict[int, int] = {}
@@ -353,6 +357,29 @@ class ByHand:
         self.move("cash", "clearing", amount)
         self.confirmed += amount
 
+    def give_back(self, period: int | None, amount: int) -> None:
+        """The bank refunds a period's surplus, or (no period) what is owed to the dead and the voided."""
+        kept = sum(self.surplus.values())
+        owed = self.accounts["refunds"] - kept if period is None else self.surplus.get(period, 0)
+        if amount > owed:
+            raise Refused("WRONG_AMOUNT")
+        if self.accounts["cash"] - self.accounts["claims"] < amount:
+            raise Refused("INSUFFICIENT_CASH")
+        self.move("refunds", "cash", amount)
+        if period is not None:
+            self.surplus[period] -= amount
+            if not self.surplus[period]:
+                del self.surplus[period]
+
+    def run_off(self) -> None:
+        """Nothing is open any more: everything inside the plan goes to zero."""
+        for person in self.people:
+            self.move("bad_debt", "arrears", person.arrears)
+        debt, carry = self.accounts["bad_debt"], self.accounts["carry"]
+        self.move("carry", "bad_debt", min(carry, debt))
+        self.move("sponsor", "bad_debt", self.accounts["bad_debt"])
+        self.move("carry", "refunds", self.accounts["carry"])
+
     def debts(self, number: int) -> list[tuple[int, int, str]]:
         """(period, fen, account) of what he owes, oldest first."""
         person = self.people[number]
@@ -391,6 +418,8 @@ class ByHand:
             short, surplus = max(0, expected - self.confirmed), max(0, self.confirmed - expected)
             self.move("sponsor", "clearing", short)
             self.move("clearing", "refunds", surplus)
+            if surplus:
+                self.surplus[self.period] = surplus
         else:
             for number in self.sharing:
                 if self.people[number].end is not None:
