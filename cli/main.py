@@ -7,7 +7,6 @@ command line; each file of this package holds one group of verbs.
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import click
@@ -63,15 +62,21 @@ class Commands(click.Group):
 
 def _version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted:
-        try:
-            click.echo(f"huzhu {version('huzhu')}")
-        except PackageNotFoundError:
-            click.echo("huzhu, not installed")
+        from .version import versions
+
+        click.echo("\n".join(f"{name} {value}" for name, value in versions().items()))
         context.exit()
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show version, commit, and the versions it speaks.",
+)
 def huzhu() -> None:
     """Huzhu: mutual aid on a chain kept by a consortium. Every member can recompute and prove his own share."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import COMMANDS, Commands, huzhu, run
+from cli.version import UNKNOWN, checkout_commit
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +30,22 @@ def test_help_does_not_pay_for_the_node() -> None:
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("huzhu")
+    lines = dict(line.split(" ", 1) for line in capsys.readouterr().out.splitlines())
+    assert set(lines) == {"huzhu", "commit", "protocol", "transactions", "database", "configuration", "cards"}
+    assert lines["commit"] == UNKNOWN or len(lines["commit"]) == 40
+
+
+def test_the_commit_of_a_checkout_is_read_wherever_git_keeps_it(tmp_path: Path) -> None:
+    assert checkout_commit(tmp_path) == ""
+    (tmp_path / "HEAD").write_text("ref: refs/heads/main\n")
+    assert checkout_commit(tmp_path) == ""
+    (tmp_path / "packed-refs").write_text(f"# pack-refs\n{'b' * 40} refs/heads/main\n")
+    assert checkout_commit(tmp_path) == "b" * 40
+    (tmp_path / "refs" / "heads").mkdir(parents=True)
+    (tmp_path / "refs" / "heads" / "main").write_text("a" * 40 + "\n")
+    assert checkout_commit(tmp_path) == "a" * 40
+    (tmp_path / "HEAD").write_text("c" * 40 + "\n")
+    assert checkout_commit(tmp_path) == "c" * 40
 
 
 def test_an_unknown_command_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
