@@ -28,6 +28,7 @@ MARKS: Final[dict[str, str]] = {
     "rotated": "a log was rotated",
     "record_lost": "a node began with a record marked lost",
     "rolled_back": "a rolled back log was detected",
+    "key_in_use": "a rolled back record met the signatures that it had forgotten",
     "restart_all": "all nodes lost power at once",
     "crash_at_effect": "a crash between two effects of one step",
     "decided_not_written": "a crash between a decision and its batch",

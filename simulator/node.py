@@ -59,6 +59,8 @@ class Watcher(Protocol):
 
     def happened(self, mark: str) -> None: ...
 
+    def contradicts_itself(self, node: "SimNode", error: OperatorError) -> bool: ...
+
 
 class Peers(Protocol):
     """The other nodes, and what they can be asked for."""
@@ -293,6 +295,11 @@ class SimNode:
                 for effect in effects:
                     if not self._perform(effect, life):
                         return
+        except OperatorError as error:
+            if self.honest and not self.peers.watcher.contradicts_itself(self, error):
+                raise
+            self.log_lost = True  # the operator reads the error, and declares the record lost at the next start
+            self.crash()
         except HuzhuError:
             if self.honest:
                 raise

@@ -131,7 +131,7 @@ class Simulation:
             world.at(world.random.randint(0, 50), node.start)
         self._schedule()
         end_ms = plan.disturbed_ms
-        world.run(lambda: self.head >= plan.heights and world.now_ms > 800, end_ms)
+        world.run(lambda: self.head >= plan.heights and world.now_ms > 800 and not self._trap_set, end_ms)
         world.run(lambda: not self._dark, world.now_ms + plan.trap_ms)
         if plan.blackout_ms:
             self._black_out(plan.blackout_ms)
@@ -172,7 +172,7 @@ class Simulation:
         self._every(plan.crash_every_ms, self._crash_some)
         self._every(plan.restart_all_every_ms, self._restart_all)
         if plan.trap_ms:
-            self.world.later(self.world.random.randint(1, 1_000), self._set_trap)
+            self.world.later(self.world.random.randint(1, 500), self._set_trap)
         if plan.clock_jumps:
             self._every(600, self._jump)
         if plan.set_changes:
@@ -229,7 +229,12 @@ class Simulation:
         self.world.later(self.world.random.randint(1, 1_500), restart)
 
     def _set_trap(self) -> None:
+        """From now on one of the core hears nothing, so that it will not have prepared what the others lock."""
+        if self.healed:
+            return
         self._trap_set = True
+        victim = self.world.random.choice(sorted(self.plan.core))
+        self.network.cut |= {(node.number, victim) for node in self.nodes if node.number != victim}
 
     def _locked(self, node: SimNode) -> bool:
         """Whether a lock at the open height is on the node's disk."""
@@ -239,6 +244,7 @@ class Simulation:
     def _spring_trap(self) -> None:
         """The first node that locks a block: at this very moment everybody loses power."""
         self._trap_set, self._dark = False, True
+        self.network.cut.clear()
         self.world.trace("world", "trap")
         self.marks.hit("restart_all")
         for node in self.nodes:

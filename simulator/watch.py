@@ -7,6 +7,7 @@ from consensus import events as ev
 from consensus.log import Decoded
 from consensus.messages import GetBlock, GetBodies, GetCertificate, GetPrepares, Message, SignedProposal
 from consensus.records import AdoptRecord, Record
+from ledger.errors import OperatorError
 
 from .invariants import Checker
 from .node import SimNode
@@ -108,6 +109,13 @@ class Watch:
     def happened(self, mark: str) -> None:
         """A rare path was reached (``simulator.marks``)."""
         self.marks.hit(mark)
+
+    def contradicts_itself(self, node: SimNode, error: OperatorError) -> bool:
+        """Whether this node may learn that its key said something else: its record was rolled back behind its back."""
+        excused = error.code == "KEY_IN_USE" and self.checker.tainted.get(node.seat, 0) >= node.core.height
+        if excused:
+            self.marks.hit("key_in_use")
+        return excused
 
     def lost(self, node: SimNode) -> None:
         """See ``Checker.lost``."""
