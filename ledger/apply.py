@@ -22,7 +22,7 @@ from .organisations import validator_rows
 from .proposers import charge, eligible, failed, order, skips_before
 from .rows import Validator
 from .state import BlockContext, State
-from .store import Batch, Overlay, Reader
+from .store import Batch, Overlay, Reader, Remembering
 from .transactions import Transaction
 from .validity import HeightView, view_after
 from .votes import Certificate, ValidatorEntry, faults
@@ -126,7 +126,7 @@ class BlockExecution:
         self._view = view
         self._header = header
         self._certificate = parent_certificate
-        self._overlay = Overlay(reader)
+        self._overlay = Overlay(Remembering(reader))
         self._state = State(self._overlay, block)
         self._receipts: list[Receipt] = []
         self._step = _Step.BEGUN

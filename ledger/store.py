@@ -16,7 +16,7 @@ import weakref
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
 from .errors import InvariantViolation
 
@@ -149,6 +149,30 @@ class _SortedKeys:
             self._keys.extend(self._fresh)
             self._keys.sort()
         self._fresh.clear()
+
+
+class Remembering:
+    """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded."""
+
+    KEYS_MAX: Final = 4_096
+
+    __slots__ = ("_base", "_known")
+
+    def __init__(self, base: Reader) -> None:
+        self._base = base
+        self._known: dict[bytes, bytes | None] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        known = self._known
+        if key in known:
+            return known[key]
+        if len(known) >= self.KEYS_MAX:
+            known.clear()
+        value = known[key] = self._base.get(key)
+        return value
+
+    def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        return self._base.scan(start, stop, reverse=reverse)
 
 
 class Overlay:

@@ -6,6 +6,7 @@ Rules of this file
 
 * A transaction is decoded, hashed and verified at most once per node: one that arrives again while it is being checked
   waits for the first one's result.
+* Clients are sent away at the door while more waits than the chain commits soon (``node.door``); nothing is decoded.
 * The cheap checks come first, and the room in the pool is asked for before the signature is verified.
 * Refusals are outcomes, not exceptions: one bad transaction of a list says nothing about the others.
 * Work is cut into slices, so the votes that share the event loop never wait behind a long list.
@@ -28,6 +29,7 @@ from ledger.rows import Clock, Organisation
 from ledger.state import Index, StateReader
 from ledger.transactions import Transaction, decode_transaction, transaction_id
 
+from .door import Door
 from .mempool import Mempool, SignerClass
 from .steps import Steps
 from .verified import TransactionVerifier
@@ -121,8 +123,11 @@ class Admission:
         self._in_flight: dict[bytes, asyncio.Future[Outcome]] = {}
         self._inbox: asyncio.Queue[tuple[Sequence[bytes], Source, Done | None]] = asyncio.Queue()
         self._inbox_bytes = 0
+        self._inbox_count = 0
         self._inbox_bytes_max = inbox_bytes_max
         self._steps = steps if steps is not None else Steps()
+        self.door = Door()
+        """Told of each block by the node."""
         self.counts: Counter[tuple[Source, str]] = Counter()
         """Transactions by source and outcome; admitted ones as OK, repeated ones as KNOWN."""
 
@@ -138,6 +143,7 @@ class Admission:
             self.counts[source, "INBOX_FULL"] += len(raws)
             return False
         self._inbox_bytes += size
+        self._inbox_count += len(raws)
         self._inbox.put_nowait((raws, source, done))
         return True
 
@@ -145,6 +151,7 @@ class Admission:
         """Check what was offered, list by list, until cancelled."""
         while True:
             raws, source, done = await self._inbox.get()
+            self._inbox_count -= len(raws)
             outcomes = await self.submit(raws, source)
             self._inbox_bytes -= _inbox_size(raws)
             if done is not None:
@@ -192,6 +199,7 @@ class Admission:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
         since_s = time.perf_counter()
         own: dict[int, _Checked] = {}
+        waiting = len(self._mempool) + len(self._in_flight) + self._inbox_count
         for at in places:
             tx_id = transaction_id(raws[at])
             try:
@@ -199,6 +207,8 @@ class Admission:
                     followed[at] = self._in_flight[tx_id]
                 elif tx_id in self._mempool:
                     outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
+                elif source is Source.CLIENT and not self.door.is_open(waiting + len(own)):
+                    outcomes[at] = Outcome(tx_id, "MEMPOOL_FULL", "more waits than the network commits in seconds")
                 else:
                     own[at] = _Checked(tx_id, raws[at], self._check(tx_id, raws[at], source))
                     self._in_flight[tx_id] = asyncio.get_running_loop().create_future()

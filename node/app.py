@@ -351,6 +351,7 @@ class Node:
             self.mempool.forget_announcements()
 
     def _settled(self, committed: Committed) -> None:
+        self.admission.door.committed(len(committed.ids), len(self.mempool), self.clock.monotonic_s())
         self.waiters.settled((*committed.ids, *committed.expired))
 
     def _own_index(self) -> int | None:

@@ -43,6 +43,16 @@ class SignerClass(Enum):
     MEMBER = "member"
     UNKNOWN = "unknown"
 
+    part: int
+    """All signers of the class together may have 1 / ``part`` of the pool."""
+
+    __hash__ = object.__hash__  # members are single; the inherited one hashes the name, in Python, each time
+
+
+SignerClass.ORGANISATION.part = 1
+SignerClass.MEMBER.part = 4
+SignerClass.UNKNOWN.part = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -56,21 +66,17 @@ class Limits:
 
     def of_signer(self, kind: SignerClass) -> int:
         """Most transactions of one signer of this class."""
-        return {
-            SignerClass.ORGANISATION: self.organisation_transactions_max,
-            SignerClass.MEMBER: self.member_transactions_max,
-            SignerClass.UNKNOWN: self.unknown_transactions_max,
-        }[kind]
+        if kind is SignerClass.ORGANISATION:
+            return self.organisation_transactions_max
+        return self.member_transactions_max if kind is SignerClass.MEMBER else self.unknown_transactions_max
 
     def of_class(self, kind: SignerClass) -> int:
         """Most transactions of all signers of this class together."""
-        share = {SignerClass.ORGANISATION: 1, SignerClass.MEMBER: 4, SignerClass.UNKNOWN: 16}[kind]
-        return max(1, self.transactions_max // share)
+        return max(1, self.transactions_max // kind.part)
 
     def bytes_of_class(self, kind: SignerClass) -> int:
         """Most bytes of all signers of this class together."""
-        share = {SignerClass.ORGANISATION: 1, SignerClass.MEMBER: 4, SignerClass.UNKNOWN: 16}[kind]
-        return self.bytes_max // share
+        return self.bytes_max // kind.part
 
 
 @dataclass(slots=True, eq=False)
