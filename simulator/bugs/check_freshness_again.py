@@ -1,7 +1,9 @@
 """A block that is proposed again must be as fresh as a new one."""
 
-from consensus import voting
+from consensus import propose, voting
+from consensus.candidates import Candidate
 from consensus.events import Verdict
+from consensus.messages import SignedPrepare, SignedRoundChange
 from consensus.state import Core
 
 from .patch import Patch
@@ -21,4 +23,19 @@ def plant(patch: Patch) -> None:
             return
         ordinary(core)
 
+    proposing = propose.propose
+
+    def propose_again(
+        core: Core,
+        candidate: Candidate,
+        changes: tuple[SignedRoundChange, ...],
+        prepares: tuple[SignedPrepare, ...],
+        recent: tuple[bytes, ...],
+    ) -> None:
+        stale = candidate.verdict is Verdict.STALE
+        candidate.verdict = None if stale else candidate.verdict
+        proposing(core, candidate, changes, prepares, recent)
+        candidate.verdict = Verdict.STALE if stale else candidate.verdict
+
+    patch.everywhere(proposing, propose_again)
     patch.replace(voting, "try_prepare", try_prepare)
