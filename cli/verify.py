@@ -132,7 +132,8 @@ def chain(file: Path, genesis_path: Path, trusted: str | None, execute: bool) ->
             findings, figures = _blocks(genesis, first, records, execute)
     except ProofFailed as error:
         raise failed(error, str(file)) from error
-    marks = [{"mark": "recomputed" if item.recomputed else "certified", "text": item.text} for item in findings]
+    certified = f"certified by {figures['certified_by']}"
+    marks = [{"mark": "recomputed" if item.recomputed else certified, "text": item.text} for item in findings]
     text = "\n".join(f"[{click.style(item['mark'], bold=True)}] {item['text']}" for item in marks)
     console().result({"verified": True, **figures, "findings": marks}, text)
 
@@ -166,7 +167,7 @@ def _headers(
         ),
         Finding(f"The state after block {height - 1} has the root {walk.header.state_root.hex()}.", recomputed=False),
     ]
-    return findings, {"height": height, "hash": walk.header_hash.hex(), "executed": False}
+    return findings, {"height": height, "hash": walk.header_hash.hex(), "certified_by": by, "executed": False}
 
 
 def _blocks(
@@ -182,12 +183,11 @@ def _blocks(
     if walk.height == 0:
         raise ProofFailed("file", "there is no block above the genesis")
     newest, certificate_ = walk.headers.header, walk.headers.certificate
-    signed = 0 if certificate_ is None else len(certificate_.seals)
+    by = f"{0 if certificate_ is None else len(certificate_.seals)} of {len(walk.headers.validators)} validators"
     findings = [
         Finding(
             f"{walk.height} blocks follow one after the other from the genesis to block {walk.height}, "
-            f"{walk.headers.header_hash.hex()}; each is signed by a quorum, the newest by {signed} of "
-            f"{len(walk.headers.validators)} validators.",
+            f"{walk.headers.header_hash.hex()}; each is signed by a quorum, the newest by {by}.",
             recomputed=True,
         ),
         Finding(
@@ -205,6 +205,7 @@ def _blocks(
     figures = {
         "height": walk.height,
         "hash": walk.headers.header_hash.hex(),
+        "certified_by": by,
         "transactions": walk.transactions,
         "state_root_of_parent": newest.state_root.hex(),
         "executed": execute,

@@ -114,7 +114,9 @@ class HeaderWalk:
         where = f"certificate of header {header.height}"
         certificate = _decoded_certificate(where, link.certificate)
         if certificate.height != header.height or certificate.block_hash != header_hash(link.header):
-            raise ProofFailed(where, f"it is for block {certificate.height} {certificate.block_hash.hex()}")
+            raise ProofFailed(
+                where, f"it is for block {certificate.height} with the hash {certificate.block_hash.hex()}"
+            )
         fault = certificate_fault(certificate, validators, self.trust.chain_id, header.epoch)
         if fault is not None:
             raise ProofFailed(where, fault)

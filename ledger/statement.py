@@ -22,7 +22,7 @@ from .codec import Wire, decode, digest, encode
 from .errors import InvariantViolation, MalformedBytes, ProofFailed, TransactionRejected
 from .genesis import Genesis
 from .light import ChainProof, Path, Trust, VerifiedChain, genesis_trust, header_trust, includes, verify_chain
-from .members import member_state
+from .members import member_state, waits_from
 from .organisations import with_role
 from .params import ChainParams
 from .plans import version_at
@@ -252,7 +252,7 @@ def _about_statement(state: StateReader, subject: Subject, chain: VerifiedChain,
     member, charges, owed = sums.member, sums.charges, sums.owed
     day = calendar.day_of(chain.newest.time_ms + offset_ms)
     params = version_at(state, member.plan, day)[1].params
-    standing = member_state(member, day, sums.plan, params)
+    standing = member_state(member, day, sums.plan, params, waits_from(state, member))
     found = [
         _certified_state(chain),
         _recomputed(
