@@ -9,7 +9,7 @@ DEMO_DIR ?= build/demo
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sabotage test lint sim e2e interop dist clean
+.PHONY: help setup demo demo-sabotage test lint sim e2e interop reference dist clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -47,6 +47,9 @@ e2e: $(STAMP) ## real processes: a short demo, kill -9, rubbish input
 interop: $(STAMP) ## public verifiers and tools against our formats
 	$(BIN)/python -m pytest tests/interop -m interop -x
 	@echo "still missing: strace (what is written before what is sent) comes with its issue"
+
+reference: $(STAMP) ## docs/reference and configs/node.toml, made from the program
+	$(BIN)/python -m cli.reference
 
 dist: $(STAMP) ## wheel and source distribution in dist/, with the commit they were made from
 	@rm -rf dist build/lib build/bdist.*

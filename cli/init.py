@@ -20,7 +20,7 @@ home_option = click.option(
 
 
 set_option = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key; may be repeated."
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key."
 )
 
 

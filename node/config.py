@@ -121,8 +121,9 @@ def _any(value: Any) -> str | None:
     return None
 
 
-def _key(default: Any, doc: str, check: Check = _any) -> Any:
-    return field(default=default, metadata={"doc": doc, "check": check})
+def _key(default: Any, doc: str, check: Check = _any, *, shown: str = "") -> Any:
+    """A key. ``shown`` stands for the default in the documentation when it depends on the machine."""
+    return field(default=default, metadata={"doc": doc, "check": check, "shown": shown})
 
 
 # ---- the sections and their keys -------------------------------------------------------------------------------------
@@ -181,6 +182,7 @@ class VerifierSection:
         min(2, max(1, (os.cpu_count() or 1) - 1)),
         "Verifier processes; 0 verifies in the node's own process (tests).",
         _between(0, 64),
+        shown="1 or 2, below the number of processors",
     )
     verified_ids_max: int = _key(
         131_072, "Transaction ids remembered as verified, so that none is verified twice.", _between(1_024, 16_777_216)
@@ -266,11 +268,35 @@ class KeyInfo:
     default: Any
     doc: str
     check: Check
+    shown: str
+    """The default as the documentation shows it."""
 
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
         return ENVIRONMENT_PREFIX + self.name.replace(".", "_").upper()
+
+
+def _toml(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int():
+            return f"{value:_}" if abs(value) >= 100_000 else str(value)
+        case str():
+            return _toml_string(value)
+        case _:
+            if not value:
+                return "[]"
+            return "[\n" + "".join(f"    {_toml_string(part)},\n" for part in value) + "]"
+
+
+def _toml_string(text: str) -> str:
+    escaped = "".join(
+        f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else f"\\{char}" if char in '"\\' else char
+        for char in text
+    )
+    return f'"{escaped}"'
 
 
 def _infos() -> Iterator[KeyInfo]:
@@ -280,7 +306,9 @@ def _infos() -> Iterator[KeyInfo]:
         for item in fields(kind):
             hint = hints[item.name]
             basic = hint if isinstance(hint, type) and hint in (bool, int, str) else tuple
-            yield KeyInfo(f"{section}.{item.name}", basic, item.default, item.metadata["doc"], item.metadata["check"])
+            about = item.metadata
+            shown = about["shown"] or _toml(item.default)
+            yield KeyInfo(f"{section}.{item.name}", basic, item.default, about["doc"], about["check"], shown)
 
 
 KEYS: Final[dict[str, KeyInfo]] = {info.name: info for info in _infos()}
@@ -420,28 +448,6 @@ def load(home: Path, overrides: Mapping[str, Any] | None = None, environ: Mappin
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-def _toml(value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return f"{value:_}" if abs(value) >= 100_000 else str(value)
-        case str():
-            return _toml_string(value)
-        case _:
-            if not value:
-                return "[]"
-            return "[\n" + "".join(f"    {_toml_string(part)},\n" for part in value) + "]"
-
-
-def _toml_string(text: str) -> str:
-    escaped = "".join(
-        f"\\u{ord(char):04x}" if ord(char) < 32 or ord(char) == 127 else f"\\{char}" if char in '"\\' else char
-        for char in text
-    )
-    return f'"{escaped}"'
-
-
 def render_default(values: Mapping[str, Any] | None = None) -> str:
     """A commented configuration file. Keys in ``values`` are set, the others stand there as comments with defaults."""
     chosen = parse_overrides(values or {})
@@ -465,5 +471,5 @@ def render_default(values: Mapping[str, Any] | None = None) -> str:
 def describe() -> str:
     """The Markdown table of all keys, for the documentation."""
     rows = ["| key | default | environment | meaning |", "|---|---|---|---|"]
-    rows += [f"| `{info.name}` | `{_toml(info.default)}` | `{info.variable}` | {info.doc} |" for info in KEYS.values()]
+    rows += [f"| `{info.name}` | `{info.shown}` | `{info.variable}` | {info.doc} |" for info in KEYS.values()]
     return "\n".join(rows) + "\n"

@@ -257,7 +257,7 @@ def _foreign(path: Path, why: str) -> OperatorError:
 _INTEGRITY = 6
 _FAILURE = 1
 
-_SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, str, int], ...] = (
+SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, str, int], ...] = (
     (
         ("No space left on device", "Disk quota exceeded"),
         "DISK_FULL",
@@ -288,7 +288,7 @@ def _blame(path: Path, error: Exception) -> OperatorError | InvariantViolation:
     text = str(error)
     if isinstance(error, RuntimeError):
         return InvariantViolation(f"the store in {path} was used after it was closed: {text}")
-    for words, code, what, following, exit_code in _SYMPTOMS:
+    for words, code, what, following, exit_code in SYMPTOMS:
         if any(word in text for word in words) or (
             code == "CORRUPT_DATABASE" and isinstance(error, plyvel.CorruptionError)
         ):
