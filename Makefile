@@ -30,7 +30,7 @@ demo-sabotage: $(STAMP) ## alter one byte of a block, one bill, one account: the
 	$(BIN)/python -m tests.reference.sabotage $(DEMO_DIR)
 
 test: $(STAMP) ## unit and property tests
-	$(BIN)/python -m pytest -n auto tests
+	$(BIN)/python -m pytest -n auto tests --ignore=tests/simulator
 
 lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
