@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, disputes, documents, draws, experts, journal, jury, plan_cycle, remedies
+from . import claims, disputes, documents, draws, experts, governance, journal, jury, plan_cycle, remedies
 from .blocks import DueKey, Header, Receipt, receipts_root
 from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
@@ -41,6 +41,7 @@ DEADLINE_RULES: Final[dict[DeadlineKind, Handler]] = {
     DeadlineKind.CALL_JURY: disputes.call_jury,
     DeadlineKind.BALLOTS: jury.ballots_over,
     DeadlineKind.UNCLAIMED: remedies.unclaimed,
+    DeadlineKind.PROPOSAL: governance.due,
 }
 
 

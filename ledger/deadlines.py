@@ -37,6 +37,7 @@ class DeadlineKind(IntEnum):
     CALL_JURY = 11
     BALLOTS = 12
     UNCLAIMED = 13
+    PROPOSAL = 14
 
 
 Handler = Callable[[State, int, int], tuple[int, ...]]

@@ -16,6 +16,7 @@ from . import (
     documents,
     endings,
     experts,
+    governance,
     holds,
     jury,
     member_keys,
@@ -62,6 +63,10 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.ExpelMember: lambda state, body, sender: endings.expel_member(state, body),
     tx.RefundSurplus: payouts.refund_surplus,
     tx.AttestBalance: lambda state, body, sender: attestations.attest(state, body, sender.organisation),
+    tx.Propose: lambda state, body, sender: governance.propose(state, body, sender.organisation),
+    tx.VoteFor: lambda state, body, sender: governance.vote(state, body, sender.organisation),
+    tx.Veto: lambda state, body, sender: governance.veto(state, body),
+    tx.FreezePlan: lambda state, body, sender: governance.freeze(state, body),
     tx.AskDocuments: documents.ask,
     tx.GiveDocuments: documents.give,
     tx.Withdraw: documents.withdraw,
@@ -85,4 +90,5 @@ RULES: Final[dict[type[Any], Rule]] = {
 def execute(state: State, transaction: Transaction) -> tuple[int, ...]:
     """Run the rule of a transaction; returns the detail of its receipt. Raises ``TransactionRejected``."""
     sender = authorise(state, transaction)
+    governance.check_frozen(state, transaction.body)
     return RULES[type(transaction.body)](state, transaction.body, sender)

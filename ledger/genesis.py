@@ -27,6 +27,7 @@ from .genesis_file import (
 from .organisations import OrganisationState, add, validator_set
 from .params import ChainParams
 from .plan_cycle import open_plan
+from .plans import param_faults
 from .rows import Clock, Organisation, Validator
 from .signing import SIGNATURE_BYTES, Domain, sign, signing_digest, verify
 from .state import BlockContext, State
@@ -124,7 +125,11 @@ def parse_genesis(raw: bytes) -> Genesis:
     """Parse a genesis file. Raises ``OperatorError("GENESIS_INVALID")`` that names the key by its path."""
     if len(raw) > GENESIS_BYTES_MAX:
         raise OperatorError("GENESIS_INVALID", "file", f"{len(raw)} bytes, at most {GENESIS_BYTES_MAX}")
-    return Genesis(raw, digest(raw), read(raw))
+    values = read(raw)
+    for at, plan in enumerate(values.plans):
+        for fault in param_faults(plan.params):
+            raise OperatorError("GENESIS_INVALID", f"plan[{at}].params", fault)
+    return Genesis(raw, digest(raw), values)
 
 
 def render_genesis(values: GenesisValues) -> str:

@@ -8,7 +8,7 @@ are streamed: memory is bounded by ``CHUNK`` entries.
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from . import claims
+from . import claims, governance
 from .deadlines import deadline_key
 from .members import ID_BYTES, IDENTITY_INDEX_BYTES
 from .organisations import OrganisationState
@@ -28,6 +28,7 @@ from .rows import (
     Payment,
     Plan,
     PlanVersion,
+    Proposal,
     Row,
     Settlement,
 )
@@ -48,7 +49,7 @@ def _organisation(row_id: int, row: Organisation) -> Iterator[Entry]:
 
 
 def _plan(row_id: int, row: Plan) -> Iterator[Entry]:
-    if not row.closed:
+    if not (row.closed or row.frozen):
         yield Index.DEADLINE, deadline_key(row.due_ms, STAGE_KINDS[row.stage], row_id), b""
 
 
@@ -113,6 +114,7 @@ SOURCES: Final[dict[type[Row], Callable[[int, Any], Iterator[Entry]]]] = {
     Payment: _payment,
     MemberKey: _member_key,
     Fingerprint: _fingerprint,
+    Proposal: governance.entries,
     Juror: _juror,
     Ballot: _ballot,
 }

@@ -46,6 +46,7 @@ def create(state: State, name: str, params: PlanParams, first_period: int, due_m
         surplus=(),
         ends_day=0,
         closed=False,
+        frozen=False,
     )
     plan_id = state.append(plan)
     open_account(state, plan_id)

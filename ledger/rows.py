@@ -9,6 +9,7 @@ ids are dense from 0. ``NONE`` stands for "no id", ``NO_END`` for "no last perio
 
 from typing import ClassVar, Final
 
+from .actions import Action
 from .codec import Wire
 from .params import PlanParams
 from .tables import Table
@@ -66,6 +67,8 @@ class Plan(Row, frozen=True):
     """The last day of cover of a plan that runs off; 0 while it goes on."""
     closed: bool
     """Run off: no deadline comes any more."""
+    frozen: bool
+    """By the regulator: its deadlines stand still."""
 
 
 class PlanVersion(Row, frozen=True):
@@ -459,6 +462,25 @@ class BankAttestation(Row, frozen=True):
     cash_fen: int
     difference_fen: int
     """balance - cash."""
+
+
+class Proposal(Row, frozen=True):
+    """What the organisations decide together (``governance``)."""
+
+    table: ClassVar[Table] = Table.PROPOSALS
+    action: Action
+    proposer: int
+    state: int
+    """``governance.ProposalState``."""
+    opened_ms: int
+    due_ms: int
+    """When the votes end, or when it is enacted; 0 once decided."""
+    in_favour: tuple[int, ...]
+    """Organisations, ascending."""
+    enacted_height: int
+    """The block that enacted it, or tried to; 0 before."""
+    code: str
+    """OK, or why it failed when its time had come; empty before."""
 
 
 class MemberKey(Row, frozen=True):

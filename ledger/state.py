@@ -164,6 +164,16 @@ class State(StateReader):
         staged.flush()
         outer.apply(overlay.batch())
 
+    @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """None of the changes of the ``with`` block stays; also within an attempt."""
+        outer, tables = self.overlay, self.writable
+        self._use(Overlay(outer), StagedTables(tables))
+        try:
+            yield
+        finally:
+            self._use(outer, tables)
+
     def _use(self, overlay: Overlay, tables: RowWriter) -> None:
         self.overlay = self.reader = overlay
         self.writable = self.tables = tables

@@ -9,6 +9,7 @@ A body is a tagged array whose first element is its name, so that a stranger can
 
 from typing import Any, Final
 
+from .actions import Action
 from .codec import Wire, decode, digest, encode
 from .errors import TransactionRejected
 from .limits import (
@@ -355,6 +356,31 @@ class AttestBalance(Wire, frozen=True, tag="attest_balance"):
     balance_fen: int
 
 
+class Propose(Wire, frozen=True, tag="propose"):
+    """An organisation with a vote: a proposal, and its vote for it."""
+
+    action: Action
+
+
+class VoteFor(Wire, frozen=True, tag="vote_for"):
+    """An organisation with a vote is in favour. Who is not says nothing."""
+
+    proposal: int
+
+
+class Veto(Wire, frozen=True, tag="veto"):
+    """REGULATOR: objects to a proposal before it is enacted."""
+
+    proposal: int
+
+
+class FreezePlan(Wire, frozen=True, tag="freeze_plan"):
+    """REGULATOR: a plan's deadlines and payments stand still (``frozen``), or go on."""
+
+    plan: int
+    frozen: bool
+
+
 TransactionBody = (
     AdvanceClock
     | Enrol
@@ -381,6 +407,10 @@ TransactionBody = (
     | ExpelMember
     | RefundSurplus
     | AttestBalance
+    | Propose
+    | VoteFor
+    | Veto
+    | FreezePlan
     | AskDocuments
     | GiveDocuments
     | Withdraw

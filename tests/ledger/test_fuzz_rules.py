@@ -4,17 +4,19 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from ledger import calendar
+from ledger import actions, calendar
 from ledger import transactions as tx
 from ledger.apply import begin_block
 from ledger.blocks import Receipt
 from ledger.codec import encode
 from ledger.errors import CODES
 from ledger.limits import SINGLE_TRANSACTION_BYTES_MAX
+from ledger.params import ClassBand, PlanParams, TierBand
 from ledger.roles import MAY_SEND, Role
 from ledger.transactions import decode_transaction, transaction_id
-from tests.ledger.chain import Chain, key
+from tests.ledger.chain import PLAN_PARAMS, Chain, key
 from tests.ledger.test_life import enrolled, settled
 
 INTEGERS = st.one_of(
@@ -28,8 +30,28 @@ FIELDS: dict[Any, st.SearchStrategy[Any]] = {
     bytes: BYTES,
     bool: st.booleans(),
     tuple[int, ...]: st.lists(INTEGERS, max_size=5).map(tuple),
+    str: st.one_of(st.sampled_from(("main", "clinic", "")), st.text(max_size=80)),
+    tuple[bytes, ...]: st.lists(BYTES, max_size=3).map(tuple),
+    PlanParams: st.builds(
+        replace,
+        st.just(PLAN_PARAMS),
+        year_cap_fen=INTEGERS,
+        notice_days=INTEGERS,
+        tiers=st.lists(st.builds(TierBand, INTEGERS, INTEGERS, INTEGERS), max_size=2).map(tuple),
+        classes=st.one_of(
+            st.just(PLAN_PARAMS.classes),
+            st.lists(st.builds(ClassBand, INTEGERS, INTEGERS, INTEGERS), max_size=2).map(tuple),
+        ),
+    )
+    | st.just(PLAN_PARAMS),
     tuple[tuple[bytes, int], ...]: st.lists(st.tuples(BYTES, INTEGERS), max_size=4).map(tuple),
 }
+FIELDS[actions.Action] = st.one_of(
+    *(
+        st.builds(kind, **{field: FIELDS[kind.__annotations__[field]] for field in kind.__struct_fields__})
+        for kind in actions.Action.__args__
+    )
+)
 SENDERS = {
     Role.PLATFORM: "platform",
     Role.BANK: "bank",

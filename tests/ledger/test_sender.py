@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from ledger import transactions as tx
+from ledger.actions import RunOffPlan
 from ledger.errors import TransactionRejected
 from ledger.organisations import OrganisationState
 from ledger.roles import Role
@@ -44,6 +45,10 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
     "SuspendMember": (tx.SuspendMember(0, True), {"platform", "regulator"}),
     "ExpelMember": (tx.ExpelMember(0), {"regulator"}),
     "RefundSurplus": (tx.RefundSurplus(0, 1, 1, b"x"), {"bank"}),
+    "Propose": (tx.Propose(RunOffPlan(0)), {"platform", "bank", "assessor"}),
+    "VoteFor": (tx.VoteFor(0), {"platform", "bank", "assessor"}),
+    "Veto": (tx.Veto(0), {"regulator"}),
+    "FreezePlan": (tx.FreezePlan(0, True), {"regulator"}),
     "AttestBalance": (tx.AttestBalance(0, 1, 1), {"bank"}),
     "AskDocuments": (tx.AskDocuments(0), {"assessor"}),
     "GiveDocuments": (tx.GiveDocuments(0, 0, bytes(32), bytes(16)), {"platform", "member"}),
