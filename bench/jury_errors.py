@@ -80,7 +80,7 @@ def _lines(trials: int, seed: int) -> Iterator[str]:
     yield ""
     yield "    .venv/bin/python -m bench.jury_errors > docs/jury.md"
     yield ""
-    yield "Each juror drawn votes with the probability of the turnout and errs with his own, independently of the others."
+    yield "Each juror drawn votes with the probability of the turnout and errs with his own, independently of others."
     yield "The verdict is the ledger's: a quorum of valid ballots, and more than half of them on one side; else EXPERT."
     yield ""
     yield "A cell is: wrong verdicts in per cent of all juries (in brackets those without one: quorum missed + tied)."

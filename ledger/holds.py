@@ -29,6 +29,7 @@ from .sender import Sender
 from .state import State
 from .transactions import FreeClaim, HoldClaim, RejectClaim
 
+_NOT_HELD: Final[dict[str, Any]] = {"held_from": NONE, "held_opened_ms": 0, "held_due_ms": 0}
 _PAYABLE: Final = (ClaimState.SETTLED, ClaimState.PAYING)
 
 
@@ -78,7 +79,7 @@ def reject(state: State, body: RejectClaim, sender: Sender) -> tuple[int, ...]:
         move(state, body.claim, claim, Event.REJECT, now, reason=body.reason, helped_from=NONE, helped_to_day=0)
     else:
         disputes.abandon(state, claim)
-        move(state, body.claim, claim, Event.REJECT, now, reason=body.reason, period=NONE)
+        move(state, body.claim, claim, Event.REJECT, now, reason=body.reason, period=NONE, **_NOT_HELD)
     return body.claim, 1
 
 
@@ -103,7 +104,7 @@ def _release(state: State, claim_id: int, claim: Claim) -> None:
     opened_ms = claim.held_opened_ms + stopped_ms
     due_ms = claim.held_due_ms + stopped_ms if claim.held_due_ms else 0
     chosen = ClaimState(claim.held_from)
-    changes: dict[str, Any] = {"held_from": NONE, "held_opened_ms": 0, "held_due_ms": 0, "due_ms": due_ms}
+    changes: dict[str, Any] = {**_NOT_HELD, "due_ms": due_ms}
     if chosen == ClaimState.NOTICED and not _batch_is_open(state.get(Plan, claim.plan), claim, due_ms):
         chosen, opened_ms, changes["due_ms"] = ClaimState.CLEARED, now, 0
         disputes.abandon(state, claim)
