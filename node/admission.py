@@ -96,6 +96,18 @@ class _Slice:
 
 
 Done = Callable[[list[Outcome]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Offered:
+    """A list in the inbox; its ids are known from its arrival, so that nobody fetches what lies here."""
+
+    raws: Sequence[bytes]
+    ids: Sequence[bytes]
+    source: Source
+    done: Done | None
+
+
 HandOff = Callable[[list[bytes], Source], None]
 """Told the ids that have just entered the mempool, in order: gossip pushes those of clients, announces the others."""
 
@@ -121,9 +133,10 @@ class Admission:
         self._clock_ms = clock_ms
         self._hand_off = hand_off
         self._in_flight: dict[bytes, asyncio.Future[Outcome]] = {}
-        self._inbox: asyncio.Queue[tuple[Sequence[bytes], Source, Done | None]] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_Offered] = asyncio.Queue()
         self._inbox_bytes = 0
-        self._inbox_count = 0
+        self._coming: Counter[bytes] = Counter()
+        """Ids in the inbox and of the list being checked."""
         self._inbox_bytes_max = inbox_bytes_max
         self._steps = steps if steps is not None else Steps()
         self.door = Door()
@@ -143,19 +156,28 @@ class Admission:
             self.counts[source, "INBOX_FULL"] += len(raws)
             return False
         self._inbox_bytes += size
-        self._inbox_count += len(raws)
-        self._inbox.put_nowait((raws, source, done))
+        ids = [transaction_id(raw) for raw in raws]
+        self._steps.count("hash", len(ids))
+        self._coming.update(ids)
+        self._inbox.put_nowait(_Offered(raws, ids, source, done))
         return True
 
     async def run(self) -> None:
         """Check what was offered, list by list, until cancelled."""
         while True:
-            raws, source, done = await self._inbox.get()
-            self._inbox_count -= len(raws)
-            outcomes = await self.submit(raws, source)
-            self._inbox_bytes -= _inbox_size(raws)
-            if done is not None:
-                done(outcomes)
+            offered = await self._inbox.get()
+            outcomes = await self._submit(offered.raws, offered.ids, offered.source)
+            self._inbox_bytes -= _inbox_size(offered.raws)
+            for tx_id in offered.ids:
+                self._coming[tx_id] -= 1
+                if not self._coming[tx_id]:
+                    del self._coming[tx_id]
+            if offered.done is not None:
+                offered.done(outcomes)
+
+    def is_coming(self, tx_id: bytes) -> bool:
+        """Whether the transaction lies in the inbox or is being checked: it need not be fetched."""
+        return tx_id in self._coming or tx_id in self._in_flight
 
     async def submit(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
         """Check a list and let what is valid wait for a block, in the list's order; the outcome of each, in order.
@@ -163,6 +185,10 @@ class Admission:
         While the signatures of one slice are verified the next ones are decoded. Those that another submission checks
         right now are waited for at the end, when nobody can wait for us any more.
         """
+        self._steps.count("hash", len(raws))
+        return await self._submit(raws, [transaction_id(raw) for raw in raws], source)
+
+    async def _submit(self, raws: Sequence[bytes], ids: Sequence[bytes], source: Source) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
         followed: dict[int, asyncio.Future[Outcome]] = {}
         window: deque[_Slice] = deque()
@@ -170,7 +196,7 @@ class Admission:
             async with asyncio.TaskGroup() as group:
                 for start in range(0, len(raws), SLICE_TRANSACTIONS):
                     own = self._begin(
-                        range(start, min(start + SLICE_TRANSACTIONS, len(raws))), raws, source, outcomes, followed
+                        range(start, min(start + SLICE_TRANSACTIONS, len(raws))), raws, ids, source, outcomes, followed
                     )
                     window.append(_Slice(own, group.create_task(self._verdicts(own))))
                     await asyncio.sleep(0)
@@ -192,6 +218,7 @@ class Admission:
         self,
         places: range,
         raws: Sequence[bytes],
+        ids: Sequence[bytes],
         source: Source,
         outcomes: dict[int, Outcome],
         followed: dict[int, asyncio.Future[Outcome]],
@@ -199,9 +226,9 @@ class Admission:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
         since_s = time.perf_counter()
         own: dict[int, _Checked] = {}
-        waiting = len(self._mempool) + len(self._in_flight) + self._inbox_count
+        waiting = len(self._mempool) + len(self._in_flight) + len(self._coming)
         for at in places:
-            tx_id = transaction_id(raws[at])
+            tx_id = ids[at]
             try:
                 if tx_id in self._in_flight:
                     followed[at] = self._in_flight[tx_id]
@@ -214,7 +241,6 @@ class Admission:
                     self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
             except TransactionRejected as rejected:
                 outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
-        self._steps.count("hash", len(places))
         self._steps.count("decode", len(own))
         self._steps.add("admit", time.perf_counter() - since_s)
         return own

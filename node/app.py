@@ -171,7 +171,9 @@ class Node:
             own_index=self._own_index,
             entered=lambda: self.driver.pending(),
         )
-        self.gossip = TransactionGossip(self.network, self.peer_pool, clock)
+        self.gossip = TransactionGossip(
+            self.network, self.peer_pool, clock, is_coming=lambda tx_id: self.admission.is_coming(tx_id)
+        )
         self.sync = Sync(
             chain=self.chain,
             links=self.network,

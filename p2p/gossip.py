@@ -15,7 +15,7 @@ Rules of this file:
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Annotated, Final, NamedTuple, Protocol, cast
@@ -155,8 +155,10 @@ class _Batch:
 class GossipPolicy:
     """Who is told what and when. Times are seconds of one monotonic clock."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, is_coming: Callable[[bytes], bool] = lambda transaction_id: False) -> None:
+        """``is_coming``: whether a transaction is here but not checked yet, and so need not be asked for."""
         self._pool = pool
+        self._is_coming = is_coming
         self._bits: dict[bytes, int] = {}
         """One bit for each connected peer; a set of holders is the sum of theirs."""
         self._known: OrderedDict[bytes, int] = OrderedDict()
@@ -259,7 +261,7 @@ class GossipPolicy:
                     sources.append(peer)
             elif self._pool.is_known(transaction_id):
                 self._remember(transaction_id, bit)
-            elif len(self._wanted) < WANTED_IDS_MAX:
+            elif len(self._wanted) < WANTED_IDS_MAX and not self._is_coming(transaction_id):
                 self._wanted[transaction_id] = _Want([peer])
                 missing.append(transaction_id)
         return self._ask(missing, now_s)
@@ -333,9 +335,15 @@ class GossipPolicy:
 class TransactionGossip:
     """The policy on a network: give it the transaction class's messages and the comings and goings of peers."""
 
-    def __init__(self, network: Network, pool: Pool, clock: Clock) -> None:
+    def __init__(
+        self,
+        network: Network,
+        pool: Pool,
+        clock: Clock,
+        is_coming: Callable[[bytes], bool] = lambda transaction_id: False,
+    ) -> None:
         self._network = network
-        self._policy = GossipPolicy(pool)
+        self._policy = GossipPolicy(pool, is_coming)
         self._clock = clock
         self._alarm = Alarm(clock)
         self._planned_s: float | None = None

@@ -308,3 +308,19 @@ def test_whatever_the_bytes_the_answer_is_an_outcome(junk: bytes, at: int, value
         assert outcomes[1].code == "OK" or bytes(damaged) != signed(1)
 
     asyncio.run(check())
+
+
+@pytest.mark.asyncio
+async def test_what_was_offered_is_coming_until_it_was_checked() -> None:
+    node = Node()
+    raw = signed(1)
+    assert not node.admission.is_coming(transaction_id(raw))
+    checked: asyncio.Queue[list[Outcome]] = asyncio.Queue()
+    assert node.admission.offer([raw, raw], Source.PEER, checked.put_nowait)
+    assert node.admission.is_coming(transaction_id(raw))
+    running = asyncio.create_task(node.admission.run())
+    async with asyncio.timeout(5):
+        await checked.get()
+    assert not node.admission.is_coming(transaction_id(raw))
+    assert transaction_id(raw) in node.pool
+    running.cancel()

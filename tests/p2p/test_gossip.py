@@ -298,3 +298,13 @@ async def test_on_real_links_a_transaction_reaches_all_and_a_late_peer_fetches_i
         assert pools[2].announced == [(two.key, X)]
         for run in runs:
             run.cancel()
+
+
+def test_what_lies_in_the_inbox_is_not_asked_for_again() -> None:
+    coming: set[bytes] = {bytes(32)}
+    made = GossipPolicy(FakePool(), coming.__contains__)
+    made.peer_up(b"a")
+    announced = Announce(bytes(32) + b"\x01" * 32)
+    assert made.received(b"a", announced, 0.0) == [Outgoing((b"a",), encode(Get(b"\x01" * 32)))]
+    coming.clear()  # it was refused for lack of room: the next announcement counts
+    assert made.received(b"a", announced, 0.1) == [Outgoing((b"a",), encode(Get(bytes(32))))]
