@@ -7,8 +7,8 @@ import pytest
 from simulator.bugs import BUGS, planted, rule_of
 from simulator.runner import first_catch, run_seed
 
-SEEDS_MAX = 400
-STARTS = {"count_a_signer_twice": 140, "execute_expired_again": 200, "wrong_highest_prepared": 80, "no_hash_check": 80}
+SEEDS_MAX = 700
+STARTS = {"count_a_signer_twice": 80, "execute_expired_again": 540, "wrong_highest_prepared": 80, "no_hash_check": 80}
 """Where to look first, so that rare ones are found soon; the other seeds follow."""
 
 
