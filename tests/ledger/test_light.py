@@ -204,6 +204,25 @@ def test_a_receipt_of_another_transaction_is_refused() -> None:
         verify(encode(replace(file, subject=forged)), GENESIS, Inclusion, trusted_hash=trusted(raw))
 
 
+def test_the_receipt_of_the_block_s_other_transaction_is_refused() -> None:
+    file = opened(inclusion_file())
+    subject = file.subject
+    assert isinstance(subject, Inclusion)
+    other = opened(inclusion(CHAIN, subject.height, 1, first=subject.height)).subject
+    assert isinstance(other, Inclusion)
+    swapped = replace(subject, receipt=other.receipt, receipt_path=other.receipt_path)
+    with pytest.raises(ProofFailed, match="receipt"):
+        verify(encode(replace(file, subject=swapped)), GENESIS, Inclusion, trusted_hash=header_hash(file.chain.anchor))
+
+
+def test_a_header_more_than_is_needed_is_refused() -> None:
+    file = opened(inclusion_file())
+    assert isinstance(file.subject, Inclusion)
+    more = replace(file, chain=headers(CHAIN, file.subject.height, file.subject.height + 2))
+    with pytest.raises(ProofFailed, match="is the last one that is needed"):
+        verify(encode(more), GENESIS, Inclusion, trusted_hash=header_hash(file.chain.anchor))
+
+
 # ---- a member's statement --------------------------------------------------------------------------------------------
 
 
@@ -359,6 +378,11 @@ def altered(kind: Any, row_id: int, **changes: Any) -> MemoryStore:
 
 def test_a_bill_that_its_rows_contradict_is_refused() -> None:
     subject = statement_of(BEFORE, RETURNED)
+    with pytest.raises(ProofFailed, match="over is not"):
+        rows_needed(altered(Settlement, SHARED, over_fen=SETTLED.over_fen + 1), statement_of(BEFORE, 0))
+    early = next(row_id for row_id, row in STATE.rows(Settlement) if row.charged_fen)
+    with pytest.raises(ProofFailed, match="running sums do not differ by its share"):
+        rows_needed(altered(Settlement, early, index=((1, 1), (2, 3))), statement_of(BEFORE, 0))
     with pytest.raises(ProofFailed, match="do not add up to the bill"):
         rows_needed(altered(Member, RETURNED, billed_fen=1), subject)
     with pytest.raises(ProofFailed, match="counts nobody"):
@@ -390,6 +414,12 @@ def test_a_draw_needs_the_headers_from_its_opening_on() -> None:
     raw = file_of(CHAIN, BEFORE, DrawProof(0), first=141)
     with pytest.raises(ProofFailed, match="the file has no such header"):
         verify(raw, GENESIS, DrawProof, trusted_hash=header_hash(encode(CHAIN.blocks[139].header)))
+
+
+def test_a_draw_is_recomputed_under_the_genesis_file_s_parameters() -> None:
+    chain = verify_chain(genesis_trust(GENESIS), headers(CHAIN))
+    with pytest.raises(ProofFailed, match="parameters are not those of the genesis"):
+        draw_sums(STATE, 0, chain, replace(GENESIS.params, heartbeat_ms=1))
 
 
 def test_an_open_draw_proves_nothing() -> None:
