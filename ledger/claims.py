@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from . import draws, endings, members, plans
+from . import draws, endings, fingerprints, members, plans
 from .calendar import MS_PER_DAY, MS_PER_HOUR, age_on, day_of
 from .claim_table import (
     DEADLINES,
@@ -29,7 +29,7 @@ from .errors import TransactionRejected
 from .organisations import with_role
 from .params import ACCIDENT, ILLNESS, PlanParams
 from .roles import Role
-from .rows import NONE, Claim, Fingerprint, Member, Plan
+from .rows import NONE, Claim, Member, Plan
 from .sender import Sender
 from .state import Index, State, StateReader, u32, u64
 from .transactions import Assess, Diagnose, FileClaim, Review
@@ -62,7 +62,7 @@ FIRMS_MIN: Final = 2
 
 
 def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
-    """– -> FILED. Returns (claim id, amount in fen).
+    """– -> FILED. Returns (claim id, amount in fen, claims of other plans for the same event...).
 
     A filing that the cover refuses *with consequences* (``endings``) is recorded: – -> REFUSED_FINAL, and 0 fen.
     """
@@ -125,8 +125,8 @@ def file(state: State, body: FileClaim, sender: Sender) -> tuple[int, ...]:
     claim_id = state.append(claim)
     for index, key, value in entries(claim_id, claim):
         state.index_put(index, key, value)
-    _remember_event(state, claim_id, claim)
-    return claim_id, 0 if reason else claim.amount_fen
+    same_event = fingerprints.remember(state, claim_id, claim)
+    return claim_id, 0 if reason else claim.amount_fen, *same_event
 
 
 def diagnose(state: State, body: Diagnose, sender: Sender) -> tuple[int, ...]:
@@ -369,12 +369,6 @@ def check_no_other(state: State, member_id: int) -> None:
     if other is not None:
         paid = state.get(Claim, other).state in HELPED
         raise TransactionRejected("ALREADY_HELPED" if paid else "OPEN_CLAIM", f"claim {other}")
-
-
-def _remember_event(state: State, claim_id: int, claim: Claim) -> None:
-    event = state.append(Fingerprint(fingerprint=claim.fingerprint, diagnosis_day=claim.diagnosis_day, claim=claim_id))
-    known = state.index_get(Index.FINGERPRINT, claim.fingerprint) or b""
-    state.index_put(Index.FINGERPRINT, claim.fingerprint, known + u64(event))
 
 
 def _due(entered: ClaimState, params: PlanParams, opened_ms: int) -> int:

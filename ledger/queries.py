@@ -13,6 +13,7 @@ from typing import Final
 from . import bills, cohorts, members, plans
 from .calendar import age_on, civil_from_day, day_of, settle_ms, year_of
 from .claim_table import DEADLINES, REASONS, ClaimState, Judge
+from .fingerprints import same_event
 from .organisations import OrganisationState
 from .params import ACCIDENT
 from .roles import Role
@@ -234,6 +235,8 @@ class ClaimView:
     """Noticed for this period, or -1."""
     reference: str
     draw: int
+    same_event: list[int]
+    """Claims of other plans for the same event (``fingerprints``)."""
 
 
 def claim_view(state: StateReader, claim_id: int) -> ClaimView | None:
@@ -267,6 +270,7 @@ def claim_view(state: StateReader, claim_id: int) -> ClaimView | None:
         period=row.period,
         reference=row.reference.hex(),
         draw=row.draw,
+        same_event=list(same_event(state, claim_id, row)),
     )
 
 

@@ -94,18 +94,28 @@ def claim(amount: int, member: int = 0) -> Claim:
 
 
 class Lockstep:
-    """One plan in ``ledger`` (id 0) and by hand."""
+    """One plan in ``ledger`` and by hand. ``beside``: others in the same state, which share its clock."""
 
-    def __init__(self, versions: list[tuple[date, PlanParams]], first_period: int, months: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        versions: list[tuple[date, PlanParams]],
+        first_period: int,
+        months: tuple[int, ...],
+        beside: "list[Lockstep] | None" = None,
+    ) -> None:
         self.months = months
         self.day = notice_date(first_period) - timedelta(days=120)
-        self.state = new_state(self.day)
+        self.beside = [] if beside is None else beside
+        self.state: State = self.beside[0].state if self.beside else new_state(self.day)
+        self.beside.append(self)
+        self.ids: list[int] = []
+        """Member ids, by the oracle's numbers."""
         epoch = date(1970, 1, 1)
         (begins, params), *later = versions
         due = noon(notice_date(first_period)) - 12 * 3_600_000
-        plans.create(self.state, "plan", params, first_period, due, (begins - epoch).days)
+        self.plan_id = plans.create(self.state, "plan", params, first_period, due, (begins - epoch).days)
         for begins, params in later:
-            plans.add_version(self.state, 0, (begins - epoch).days, params)
+            plans.add_version(self.state, self.plan_id, (begins - epoch).days, params)
         self.hand = ByHand([_rules(begins, params) for begins, params in versions], first_period)
         self.references = 0
         self.collections: list[tuple[int, int, int]] = []
@@ -158,7 +168,7 @@ class Lockstep:
     @property
     def plan(self) -> Plan:
         """The plan's row."""
-        return self.state.get(Plan, 0)
+        return self.state.get(Plan, self.plan_id)
 
     @property
     def period_row(self) -> Settlement:
@@ -174,10 +184,12 @@ class Lockstep:
         for month in months:
             self.hand.join(month, self.day)
         people = tuple((identity(first + i), month) for i, month in enumerate(months))
+        at_id = self.state.length(Member)
+        self.ids += range(at_id, at_id + count)
         if count == 1:
-            members.enrol(self.state, Enrol(0, *people[0], b""), PLATFORM)
+            members.enrol(self.state, Enrol(self.plan_id, *people[0], b""), PLATFORM)
         elif count:
-            assert members.enrol_batch(self.state, EnrolBatch(0, people)) == (first, count, 0)
+            assert members.enrol_batch(self.state, EnrolBatch(self.plan_id, people)) == (at_id, count, 0)
 
     def leave(self, who: int, _: int) -> None:
         """One leaves."""
@@ -185,7 +197,7 @@ class Lockstep:
             number = who % len(self.hand.people)
             self.both(
                 lambda: self.hand.leave(number),
-                lambda: members.exit_member(self.state, Exit(number), PLATFORM),
+                lambda: members.exit_member(self.state, Exit(self.ids[number]), PLATFORM),
             )
 
     def leave_many(self, who: int, step: int) -> None:
@@ -195,7 +207,9 @@ class Lockstep:
         for number in leaving:
             self.hand.leave(number)
         if numbers:
-            done = members.exit_batch(self.state, ExitBatch(0, tuple(numbers)))
+            done = members.exit_batch(
+                self.state, ExitBatch(self.plan_id, tuple(self.ids[number] for number in numbers))
+            )
             assert done == (len(leaving), len(numbers) - len(leaving))
 
     def come_back(self, who: int, _: int) -> None:
@@ -203,7 +217,7 @@ class Lockstep:
         gone = [number for number, person in enumerate(self.hand.people) if person.gone]
         if gone:
             number = gone[who % len(gone)]
-            body = Enrol(0, identity(number), self.hand.people[number].birth_month, b"")
+            body = Enrol(self.plan_id, identity(number), self.hand.people[number].birth_month, b"")
             self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
 
     def leave_owing(self, who: int, _: int) -> None:
@@ -218,14 +232,15 @@ class Lockstep:
         """The last who left owing comes back."""
         if self.left_last is not None:
             number, self.left_last = self.left_last, None
-            body = Enrol(0, identity(number), self.hand.people[number].birth_month, b"")
+            body = Enrol(self.plan_id, identity(number), self.hand.people[number].birth_month, b"")
             self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
 
     def wait(self, days: int, _: int) -> None:
         """Time passes; with many days the next notice is late."""
-        self.day += timedelta(days=days)
-        self.hand.today = self.day
-        at(self.state, noon(self.day))
+        day = self.day + timedelta(days=days)
+        for run in self.beside:
+            run.day = run.hand.today = day
+        at(self.state, noon(day))
 
     def _someone(self, who: int, *gone: str) -> int | None:
         found = [number for number, person in enumerate(self.hand.people) if not gone or person.gone in gone]
@@ -236,9 +251,9 @@ class Lockstep:
         number = self._someone(who)
         if number is None:
             return
-        joined = date(1970, 1, 1) + timedelta(days=self.state.get(Member, number).join_day)
+        joined = date(1970, 1, 1) + timedelta(days=self.state.get(Member, self.ids[number]).join_day)
         day = max(joined, self.day - timedelta(days=ago % 60))
-        body = ReportDeath(number, (day - date(1970, 1, 1)).days)
+        body = ReportDeath(self.ids[number], (day - date(1970, 1, 1)).days)
         back: list[int] = []
         done = self.both(
             lambda: back.append(self.hand.die(number, day)), lambda: endings.report_death(self.state, body)
@@ -250,42 +265,44 @@ class Lockstep:
         number = self._someone(who, "", "lapsed", "exited", "suspended")
         if number is None:
             return
-        member = self.state.get(Member, number)
+        member = self.state.get(Member, self.ids[number])
         day = (self.hand.people[number].waits_from - date(1970, 1, 1)).days + 1
-        params = plans.version_at(self.state, 0, day)[1].params
-        if members.covered(self.state, number, member, day, ILLNESS, params) == "WAITING_ILL":
-            refunds = self.state.get(Account, 0).refunds
+        params = plans.version_at(self.state, self.plan_id, day)[1].params
+        if members.covered(self.state, self.ids[number], member, day, ILLNESS, params) == "WAITING_ILL":
+            refunds = self.state.get(Account, self.plan_id).refunds
             with self.state.attempt():
-                reason = endings.consequence(self.state, number, member, day, ILLNESS, "WAITING_ILL")
+                reason = endings.consequence(self.state, self.ids[number], member, day, ILLNESS, "WAITING_ILL")
             assert reason == endings.ILL_WHILE_WAITING
-            assert self.hand.void(number) == self.state.get(Account, 0).refunds - refunds
+            assert self.hand.void(number) == self.state.get(Account, self.plan_id).refunds - refunds
 
     def suspend(self, who: int, _: int) -> None:
         """One is suspended."""
         number = self._someone(who)
         if number is not None:
-            body = SuspendMember(number, suspended=True)
+            body = SuspendMember(self.ids[number], suspended=True)
             self.both(lambda: self.hand.suspend(number), lambda: endings.suspend_member(self.state, body))
 
     def lift(self, who: int, _: int) -> None:
         """A suspension is lifted."""
         number = self._someone(who, "suspended")
         if number is not None:
-            body = SuspendMember(number, suspended=False)
+            body = SuspendMember(self.ids[number], suspended=False)
             self.both(lambda: self.hand.lift(number, self.day), lambda: endings.suspend_member(self.state, body))
 
     def expel(self, who: int, _: int) -> None:
         """One is expelled."""
         number = self._someone(who, "", "suspended", "lapsed", "dead")
         if number is not None:
-            self.both(lambda: self.hand.expel(number), lambda: endings.expel_member(self.state, ExpelMember(number)))
+            self.both(
+                lambda: self.hand.expel(number), lambda: endings.expel_member(self.state, ExpelMember(self.ids[number]))
+            )
 
     def sponsor(self, ahead: int, _: int) -> None:
         """A coming period is sponsored."""
         period = self.hand.coming() + ahead % 5
         if period not in self.hand.sponsored:
             self.hand.sponsor(period)
-            settlement.sponsor_period(self.state, SponsorPeriod(0, period))
+            settlement.sponsor_period(self.state, SponsorPeriod(self.plan_id, period))
 
     def turn(self, aid: int, seed: int) -> None:
         """The plan's next deadline."""
@@ -302,18 +319,18 @@ class Lockstep:
     def _notice(self, aid: int) -> None:
         self._at_least(notice_date(self.hand.period))
         counts = self.hand.notice()
-        plan = settlement.notice(self.state, 0, self.plan)
-        self.state.put(0, plan)
+        plan = settlement.notice(self.state, self.plan_id, self.plan)
+        self.state.put(self.plan_id, plan)
         row = self.period_row
         assert dict(row.counts) == counts
         self.noticed = [claim(part) for part in (aid, aid // 2, aid // 3)] if counts and aid > 5 else []
-        settlement.announce(self.state, 0, plan, list(enumerate(self.noticed)))
+        settlement.announce(self.state, self.plan_id, plan, list(enumerate(self.noticed)))
 
     def _settle(self, seed: int) -> None:
         self._at_least(notice_date(self.hand.period) + timedelta(days=7))
         approved = self.noticed[: seed % 4]
         result = self.hand.settle(sum(each.amount_fen for each in approved))
-        self.state.put(0, settlement.settle(self.state, 0, self.plan, list(enumerate(approved))))
+        self.state.put(self.plan_id, settlement.settle(self.state, self.plan_id, self.plan, list(enumerate(approved))))
         row = self.period_row
         shares = row.would_be if row.sponsored else row.shares
         assert dict(shares) == result.shares
@@ -321,13 +338,13 @@ class Lockstep:
         assert found == (result.goal, result.used, result.over, result.charged, result.excess)
         for number in {(seed * (i + 1)) % len(self.hand.people) for i in range(len(approved))}:
             self.hand.leave(number, "helped")
-            members.benefit(self.state, number, self.hand.period)
+            members.benefit(self.state, self.ids[number], self.hand.period)
 
     def _close(self) -> None:
         self._at_least(notice_date(self.hand.period) + timedelta(days=14))
         row_id = self.plan.settlement
         short, surplus = self.hand.close()
-        self.state.put(0, settlement.close(self.state, 0, self.plan))
+        self.state.put(self.plan_id, settlement.close(self.state, self.plan_id, self.plan))
         row = self.state.get(Settlement, row_id)
         assert (row.short_fen, row.surplus_fen) == (short, surplus)
         self.collections = []
@@ -360,11 +377,11 @@ class Lockstep:
         if seed % 5:
             failed = [number for number in failed if self._can_fail(number)]
         body = Collect(
-            0,
+            self.plan_id,
             self.hand.period,
-            first,
-            last,
-            collection.differences_of(first, failed),
+            self.ids[first],
+            self.ids[last],
+            collection.differences_of(self.ids[first], [self.ids[number] for number in failed]),
             0 if replaces is None else 1 + self.collections[replaces][0],
         )
         done = self.both(
@@ -397,7 +414,7 @@ class Lockstep:
             number = owing[who % len(owing)]
             debts = self.hand.debts(number)[: 1 + things % 2]
             body = Contribution(
-                number, tuple(debt[0] for debt in debts), sum(debt[1] for debt in debts), self._reference()
+                self.ids[number], tuple(debt[0] for debt in debts), sum(debt[1] for debt in debts), self._reference()
             )
             self.hand.contribute(number, len(debts))
             with self.state.attempt():
@@ -411,10 +428,10 @@ class Lockstep:
         amount = 1 + amount % max(1, owed + owed // 8)
         sender = Sender(bytes(32), organisation=PLATFORM)
         if period is None:
-            body = PayRefund(0, amount, self._reference())
+            body = PayRefund(self.plan_id, amount, self._reference())
             self.both(lambda: self.hand.give_back(None, amount), lambda: payouts.pay_refund(self.state, body, sender))
         else:
-            back = RefundSurplus(0, period, amount, self._reference())
+            back = RefundSurplus(self.plan_id, period, amount, self._reference())
             self.both(
                 lambda: self.hand.give_back(period, amount), lambda: payouts.refund_surplus(self.state, back, sender)
             )
@@ -423,28 +440,28 @@ class Lockstep:
         """The plan ends between a close and the next notice."""
         assert self.hand.stage == "quiet"
         self.hand.run_off()
-        self.state.put(0, run_off.end(self.state, 0, self.plan))
-        account = self.state.get(Account, 0)
+        self.state.put(self.plan_id, run_off.end(self.state, self.plan_id, self.plan))
+        account = self.state.get(Account, self.plan_id)
         accounts = {name: getattr(account, name) for name in Account.__struct_fields__}
         assert accounts == self.hand.accounts
 
     def _reference(self) -> bytes:
         self.references += 1
-        return f"ref {self.references}".encode()
+        return f"ref {self.plan_id} {self.references}".encode()
 
     # -- what must agree ---------------------------------------------------------------------------------------
 
     def compare(self, where: str) -> None:
         """Accounts, counts, every bill and every debt."""
         journal.check_touched(self.state)
-        account = self.state.get(Account, 0)
+        account = self.state.get(Account, self.plan_id)
         accounts = {name: getattr(account, name) for name in Account.__struct_fields__}
         assert accounts == self.hand.accounts, where
-        live = {row.birth_month: sum(c for _, _, c in row.counts) for _, row in cohorts.rows(self.state, 0)}
+        live = {row.birth_month: sum(c for _, _, c in row.counts) for _, row in cohorts.rows(self.state, self.plan_id)}
         assert {month: count for month, count in live.items() if count} == self.hand.live(), where
-        sums = bills.RunningSums(self.state, 0, self.plan)
+        sums = bills.RunningSums(self.state, self.plan_id, self.plan)
         for number, person in enumerate(self.hand.people):
-            member = self.state.get(Member, number)
+            member = self.state.get(Member, self.ids[number])
             assert bills.total(self.state, member, sums) == person.bill(), f"bill of {number} {where}"
             waits_from = date(1970, 1, 1) + timedelta(days=members.waits_from(self.state, member))
             assert waits_from == person.waits_from, f"waiting of {number} {where}"
@@ -461,7 +478,7 @@ class Lockstep:
         wrong = [found for found in differences(self.state.overlay) if found[0] is not Index.DEADLINE]
         assert wrong == []
         for number, person in enumerate(self.hand.people):
-            total, charges = bills.bill(self.state, number)
+            total, charges = bills.bill(self.state, self.ids[number])
             found = {charge.period: charge.charge_fen for charge in charges if charge.charge_fen}
             assert found == {period: fen for period, fen in person.charges.items() if fen}
             assert total == sum(found.values())
