@@ -80,6 +80,7 @@ def why(key: str, node: str) -> None:
     code = None if error is None else str(error["code"])
     because = UNKNOWN if error is None else f"{code} (said by: {error['by']}): {_meaning(error)}"
     if peer["connected"]:
+        because = "none" if error is None else because
         following = "nothing to do"
     elif peer["address"] is None:
         because = "no address is known" if error is None else because

@@ -214,15 +214,12 @@ def _errors() -> str:
     findings: dict[str, str] = {}
     for package in PACKAGES:
         for call in _calls(package, {"OperatorError", "Finding", "_broken"}):
-            code = _literal(call, 0)
-            if code is None:
-                continue
-            if _name(call) == "OperatorError":
-                operators[code][_sentence(call, 1)] = None
-                exits[code].add(_exit_code(call))
-            else:
-                at = 2 if _name(call) == "Finding" else 1
-                findings.setdefault(code, _sentence(call, at))
+            for code in _codes(call):
+                if _name(call) == "OperatorError":
+                    operators[code][_sentence(call, 1)] = None
+                    exits[code].add(_exit_code(call))
+                else:
+                    findings.setdefault(code, _sentence(call, 2 if _name(call) == "Finding" else 1))
     for _, code, what, _, exit_code in SYMPTOMS:
         operators[code][what.replace("{path}", "…")] = None
         exits[code].add(exit_code)
@@ -251,6 +248,13 @@ def _errors() -> str:
             _table(["code", "meaning"], [[f"`{code}`", text] for code, text in BLOCK_CODES.items()]),
         ]
     )
+
+
+def _codes(call: ast.Call) -> list[str]:
+    """The codes that the first argument can be: one literal, or one of two."""
+    first = call.args[0] if call.args else None
+    parts = [first.body, first.orelse] if isinstance(first, ast.IfExp) else [first]
+    return [part.value for part in parts if isinstance(part, ast.Constant) and isinstance(part.value, str)]
 
 
 def _exit_code(call: ast.Call) -> int:

@@ -196,9 +196,12 @@ class ApiServer:
             await web.TCPSite(self._runner, host, port).start()
         except OSError as error:
             await self._runner.cleanup()
-            code = "API_PORT_IN_USE" if error.errno == errno.EADDRINUSE else "API_CANNOT_LISTEN"
             raise OperatorError(
-                code, f"the API cannot listen on {self._listen}", str(error), "choose another api.listen", exit_code=1
+                "API_PORT_IN_USE" if error.errno == errno.EADDRINUSE else "API_CANNOT_LISTEN",
+                f"the API cannot listen on {self._listen}",
+                str(error),
+                "choose another api.listen",
+                exit_code=1,
             ) from error
         bound = self._runner.addresses[0]
         return str(bound[0]), int(bound[1])
