@@ -19,9 +19,7 @@ home_option = click.option(
 )
 
 
-set_option = click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key."
-)
+set_option = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key.")
 
 
 def setting(text: str) -> tuple[str, str]:
