@@ -45,12 +45,10 @@ def open_value(reader: Reader, key: bytes) -> bytes:
     """The body of a sealed value that must be there."""
     raw = reader.get(key)
     if raw is None:
-        raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`, or restore a snapshot")
+        raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`")
     body = raw[:-4]
     if len(raw) < 5 or crc32(body, crc32(key)) != int.from_bytes(raw[-4:], "big"):
-        raise InvariantViolation(
-            f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`, or restore a snapshot"
-        )
+        raise InvariantViolation(f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`")
     return body
 
 

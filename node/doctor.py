@@ -89,7 +89,13 @@ def _guarded(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
 
 
 def _broken(code: str, what: str, why: str = "") -> Finding:
-    return Finding(code, Severity.INTEGRITY, what, why, "restore from a backup or `huzhu reset`; check the disk")
+    return Finding(
+        code,
+        Severity.INTEGRITY,
+        what,
+        why,
+        "check the disk; then `huzhu reset`, and the node fetches every block again from its peers",
+    )
 
 
 # ---- keys, disk ------------------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def _check_marker(store: LevelStore, path: Path, chain_id: bytes, create: bool) 
             "UNSUPPORTED_DATABASE",
             f"the database in {path} has format {marker[len(_MARKER_MAGIC)]}, this program writes {FORMAT_VERSION}",
             "it was written by another version",
-            "use that version, or restore from a snapshot",
+            "use that version; or `huzhu reset`, and the node fetches every block again from its peers",
         )
     raise _foreign(path, f"it belongs to the chain {marker[-CHAIN_ID_BYTES:].hex()}, not to {chain_id.hex()}")
 
@@ -276,7 +276,7 @@ SYMPTOMS: tuple[tuple[tuple[str, ...], str, str, str, int], ...] = (
         ("Corruption", "checksum mismatch", "corrupted", "CURRENT file does not end with newline", "No such file"),
         "CORRUPT_DATABASE",
         "the database in {path} is damaged",
-        "restore from a snapshot or backup (`huzhu restore`), and check the disk",
+        "check the disk; then `huzhu reset`, and the node fetches every block again from its peers",
         _INTEGRITY,
     ),
 )
