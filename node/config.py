@@ -88,10 +88,6 @@ def _address(value: str) -> str | None:
     return None
 
 
-def _address_or_empty(value: str) -> str | None:
-    return _address(value) if value else None
-
-
 def _peers(value: tuple[str, ...]) -> str | None:
     seen: set[bytes] = set()
     for text in value:
@@ -145,9 +141,7 @@ class P2pSection:
     """Links to other nodes."""
 
     listen: str = _key("127.0.0.1:7040", "Where links are accepted, host:port; port 0 takes a free one.", _address)
-    advertise: str = _key("", "host:port told to others; empty: the listening address.", _address_or_empty)
     peers: tuple[str, ...] = _key((), 'Static peers, "nodekeyhex@host:port"; always allowed, always dialled.', _peers)
-    links_max: int = _key(256, "Most links at once.", _between(1, 4_096))
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,9 +234,19 @@ def test_a_reset_keeps_keys_and_record(node: LiveNode, home: Path) -> None:
 def test_the_configuration_is_shown_with_the_source_of_every_value(home: Path) -> None:
     checked = in_json("config", "check", "--home", home)
     assert (checked.exit_code, checked.json["data"]) == (0, str(home / "data"))
-    shown = in_json("config", "show", "--home", home, "--set", "log.level=debug", environ={"HUZHU_P2P_LINKS_MAX": "9"})
+    shown = in_json(
+        "config",
+        "show",
+        "--home",
+        home,
+        "--set",
+        "log.level=debug",
+        environ={"HUZHU_MEMPOOL_MEMBER_TRANSACTIONS_MAX": "9"},
+    )
     keys = {entry["key"]: entry for entry in shown.json["keys"]}
-    assert {keys[key]["source"] for key in ("log.level", "p2p.links_max", "node.name", "api.waiters_max")} == {
+    assert {
+        keys[key]["source"] for key in ("log.level", "mempool.member_transactions_max", "node.name", "api.waiters_max")
+    } == {
         "flag",
         "environment",
         "file",

@@ -69,14 +69,18 @@ def test_the_default_file_changes_nothing_and_names_every_key(home: Path) -> Non
 
 
 def test_flag_beats_environment_beats_file_beats_default(home: Path) -> None:
-    values = {"log.summary_seconds": 1, "p2p.links_max": 1, "mempool.bytes_max": 2_000_000}
+    values = {"log.summary_seconds": 1, "mempool.member_transactions_max": 1, "mempool.bytes_max": 2_000_000}
     (home / "config.toml").write_text(render_default(values))
-    environ = {"HUZHU_LOG_SUMMARY_SECONDS": "2", "HUZHU_P2P_LINKS_MAX": "2", "PATH": "x"}
+    environ = {"HUZHU_LOG_SUMMARY_SECONDS": "2", "HUZHU_MEMPOOL_MEMBER_TRANSACTIONS_MAX": "2", "PATH": "x"}
     environ |= {"HUZHU_HOME": "elsewhere", "HUZHU_NODE": "http://127.0.0.1:1"}  # the command line's own
     config, sources = load_with_sources(home, {"log.summary_seconds": 3}, environ)
-    assert (config.log.summary_seconds, config.p2p.links_max, config.mempool.bytes_max) == (3, 2, 2_000_000)
+    assert (config.log.summary_seconds, config.mempool.member_transactions_max, config.mempool.bytes_max) == (
+        3,
+        2,
+        2_000_000,
+    )
     assert config.api.waiters_max == 1_024
-    names = ("log.summary_seconds", "p2p.links_max", "mempool.bytes_max", "api.waiters_max")
+    names = ("log.summary_seconds", "mempool.member_transactions_max", "mempool.bytes_max", "api.waiters_max")
     assert [sources[name] for name in names] == ["flag", "environment", "file", "default"]
 
 
@@ -131,8 +135,8 @@ def test_a_misspelt_variable_or_flag_is_an_error_with_a_suggestion(home: Path) -
         "config_version = 1\n[node]\nobserver = 1\n",
         "config_version = 1\n[node]\nobserver = 'yes'\n",
         "config_version = 1\n[node]\ndata_dir = ''\n",
-        "config_version = 1\n[p2p]\nlinks_max = true\n",
-        "config_version = 1\n[p2p]\nlinks_max = 1.5\n",
+        "config_version = 1\n[mempool]\nmember_transactions_max = true\n",
+        "config_version = 1\n[mempool]\nmember_transactions_max = 1.5\n",
         "config_version = 1\n[p2p]\npeers = 'one'\n",
         "config_version = 1\n[p2p]\npeers = [3]\n",
         f"config_version = 1\n[p2p]\npeers = ['{PEER}', '{PEER}']\n",
