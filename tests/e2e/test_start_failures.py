@@ -227,7 +227,7 @@ BROKEN: Final[dict[str, tuple[Spoil, str, Exit, str]]] = {
         lambda home, _: (home / "data/ledger/CURRENT").write_bytes(b"MANIFEST-999999\n"),
         "CORRUPT_DATABASE",
         Exit.INTEGRITY,
-        "snapshot or backup",
+        "huzhu reset",
     ),
 }
 
