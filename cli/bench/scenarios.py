@@ -350,10 +350,9 @@ async def soak(bench: Bench) -> dict[str, Any]:
             samples.append((time.monotonic() - since_s, used))
             await asyncio.sleep(SAMPLE_S)
 
-    sampling = asyncio.ensure_future(sample())
-    try:
+    async with asyncio.TaskGroup() as tasks:  # a sampler that fails ends the run: no figures from half a memory curve
+        sampling = tasks.create_task(sample())
         figures = await saturate(bench)
-    finally:
         sampling.cancel()
     late = [(at_s, used) for at_s, used in samples if at_s >= bench.seconds * SOAK_FROM_SHARE]
     slopes = {name: _slope([(at_s / 60, used[name]) for at_s, used in late]) for name in late[0][1]}
