@@ -4,17 +4,20 @@ A seed that fails is repeated with its log kept: the same seed gives the same tr
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from hashlib import sha256
 from os import cpu_count
-from typing import Final
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from ledger.errors import HuzhuError
 
 from .bugs import BUGS, planted
 from .invariants import Violation
 from .marks import Marks
+from .progress import work_off
 from .simulation import Simulation
 
 CHUNK: Final = 25
@@ -44,27 +47,77 @@ class Result:
         return None if self.violation is None else self.violation.partition(":")[0]
 
 
+class Failure(NamedTuple):
+    """A seed that violated something."""
+
+    seed: int
+    violation: str
+
+
 @dataclass(slots=True)
 class Report:
-    """What a range of seeds did."""
+    """What a range of seeds did. Reports of parts add up, in any order, to that of the whole."""
 
     seeds: int = 0
-    violations: list[Result] = field(default_factory=list)
+    violations: list[Failure] = field(default_factory=list)
     heights: int = 0
     events: int = 0
     seconds: float = 0.0
+    """Of the workers, added up."""
     recovery_ms_max: int = 0
     marks: Marks = field(default_factory=Marks)
+    traces: int = 0
+    """Sum of the hashes of (seed, trace), modulo 2^256: equal when every seed ran the same way."""
 
     def add(self, result: Result) -> None:
         """Count one more seed."""
+        traced = sha256(f"{result.seed} {result.trace_hash}".encode()).digest()
         self.seeds += 1
         self.heights += result.heights
         self.events += result.events
         self.recovery_ms_max = max(self.recovery_ms_max, result.recovery_ms)
         self.marks.update(result.marks)
+        self.traces = (self.traces + int.from_bytes(traced, "big")) % 2**256
         if result.violation is not None:
-            self.violations.append(result)
+            self.violations.append(Failure(result.seed, result.violation))
+
+    def merge(self, other: "Report") -> None:
+        """Count another part."""
+        self.seeds += other.seeds
+        self.violations += other.violations
+        self.heights += other.heights
+        self.events += other.events
+        self.seconds += other.seconds
+        self.recovery_ms_max = max(self.recovery_ms_max, other.recovery_ms_max)
+        self.marks.update(other.marks)
+        self.traces = (self.traces + other.traces) % 2**256
+
+    def values(self) -> dict[str, Any]:
+        """For a progress file; ``report_of`` is the reverse."""
+        return {
+            "seeds": self.seeds,
+            "violations": [list(failure) for failure in self.violations],
+            "heights": self.heights,
+            "events": self.events,
+            "seconds": round(self.seconds, 3),
+            "recovery_ms_max": self.recovery_ms_max,
+            "marks": dict(self.marks),
+            "traces": f"{self.traces:064x}",
+        }
+
+
+def report_of(values: Mapping[str, Any]) -> Report:
+    """What ``Report.values`` said."""
+    return Report(
+        seeds=values["seeds"],
+        violations=[Failure(seed, violation) for seed, violation in values["violations"]],
+        heights=values["heights"],
+        events=values["events"],
+        seconds=values["seconds"],
+        recovery_ms_max=values["recovery_ms_max"],
+        marks=Marks(values["marks"]),
+        traces=int(values["traces"], 16),
+    )
 
 
 def run_seed(seed: int, nodes: int | None = None, *, keep_log: bool = False) -> Result:
@@ -95,34 +148,42 @@ def run_seeds(
     nodes: int | None = None,
     *,
     processes: int | None = None,
+    resume: Path | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Run a range of seeds; results are counted in their order, so the report does not depend on the processes."""
+    """Run a range of seeds, the shares that ``resume`` names as done excepted; what they did then is counted too.
+
+    The report does not depend on the processes, its ``seconds`` excepted. Raises ``OperatorError`` SIMULATION_RESUME.
+    """
+    options = {"run": "seeds", "nodes": nodes}
     report = Report()
-    begun_s = time.perf_counter()
-    count = processes or cpu_count() or 1
-    if count == 1 or len(seeds) <= CHUNK:
-        _collect(report, (run_seed(seed, nodes) for seed in seeds), begun_s, progress)
-        return report
-    chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
-    with ProcessPoolExecutor(count) as pool:
-        done = pool.map(_run_chunk, chunks, [nodes] * len(chunks))
-        _collect(report, (result for chunk in done for result in chunk), begun_s, progress)
+    for values in work_off(_run_share, shares(seeds), nodes, options, processes=processes, resume=resume):
+        report.merge(report_of(values))
+        if progress is not None:
+            progress(report)
+    report.violations.sort()
     return report
 
 
-def _run_chunk(seeds: Sequence[int], nodes: int | None) -> list[Result]:
-    return [run_seed(seed, nodes) for seed in seeds]
+def shares(seeds: Sequence[int]) -> dict[str, Sequence[int]]:
+    """The range by shares of at most ``CHUNK``, cut at multiples of it, so that a longer range has the same shares."""
+    cut: dict[str, Sequence[int]] = {}
+    at = 0
+    while at < len(seeds):
+        end = at + 1
+        while end < len(seeds) and seeds[end] % CHUNK:
+            end += 1
+        cut[f"{seeds[at]}..{seeds[end - 1]}"] = seeds[at:end]
+        at = end
+    return cut
 
 
-def _collect(
-    report: Report, results: Iterable[Result], begun_s: float, progress: Callable[[Report], None] | None
-) -> None:
-    for result in results:
-        report.add(result)
-        report.seconds = time.perf_counter() - begun_s
-        if progress is not None:
-            progress(report)
+def _run_share(seeds: Sequence[int], nodes: int | None) -> dict[str, Any]:
+    report, begun_s = Report(), time.perf_counter()
+    for seed in seeds:
+        report.add(run_seed(seed, nodes))
+    report.seconds = time.perf_counter() - begun_s
+    return report.values()
 
 
 def first_catch(bug: str, seeds: Sequence[int], nodes: int | None = None) -> Result | None:
