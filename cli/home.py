@@ -16,7 +16,7 @@ from ledger.errors import OperatorError
 from ledger.genesis import Genesis, check_genesis_signatures, parse_genesis
 from node.config import CONFIG_FILE, Config, load, render_default
 from node.founding import read_signatures, signatures_path
-from node.keys import create_node_keys, key_path, load_node_keys
+from node.keys import KeyKind, create_node_keys, key_path, read_card
 from node.votelog import LOG_FILE, create_log
 
 CREATED: Final = "created"
@@ -40,8 +40,9 @@ def make_home(
     signatures: str = "",
     observer: bool = False,
     values: Mapping[str, Any] | None = None,
+    passphrase: bytes | None = None,
 ) -> list[Made]:
-    """Make what is not there yet; every path in order of making.
+    """Make what is not there yet; every path in order of making. With a passphrase new keys are encrypted.
 
     ``signatures`` are the founders' of ``genesis``, ``values`` configuration keys of a new configuration file. Raises
     ``OperatorError`` when a key is not in order, the genesis or a signature is invalid, another genesis is in the home,
@@ -52,7 +53,7 @@ def make_home(
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [_write_new("configuration", home / CONFIG_FILE, _config_text(observer, values).encode())]
         config = load(home)
-        created = create_node_keys(config.keys_path, observer=config.node.observer)
+        created = create_node_keys(config.keys_path, observer=config.node.observer, passphrase=passphrase)
         made += [
             Made(f"{kind.value} key", key_path(config.keys_path, kind), CREATED if new else KEPT)
             for kind, new in created.items()
@@ -131,14 +132,7 @@ def _first_record(config: Config, genesis: Genesis) -> Made:
     path = config.data_path / LOG_FILE
     if path.exists():
         return Made("signing record", path, KEPT)
-    validator = load_node_keys(config.keys_path).validator
-    if validator is None:
-        raise OperatorError(
-            "KEY_MISSING",
-            f"there is no validator key in {config.keys_path}",
-            "",
-            "run `huzhu init` again",
-        )
+    validator = read_card(key_path(config.keys_path, KeyKind.VALIDATOR), KeyKind.VALIDATOR)
     config.data_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     create_log(config.data_path, FirstRecord(genesis.chain_id, validator.public, lost=False))
     return Made("signing record", path, CREATED)

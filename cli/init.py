@@ -6,6 +6,7 @@ import click
 
 from node.config import parse_overrides
 from node.founding import read_genesis, read_signatures
+from node.passphrase import new_passphrase
 
 from .home import make_home
 from .output import console, output_option, table
@@ -19,6 +20,9 @@ home_option = click.option(
 )
 
 
+encrypt_option = click.option(
+    "--encrypt", is_flag=True, help="Encrypt new key files with a passphrase (asked, or HUZHU_PASSPHRASE_FILE)."
+)
 set_option = click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a configuration key.")
 
 
@@ -36,15 +40,17 @@ def setting(text: str) -> tuple[str, str]:
 @click.option("--genesis", type=click.Path(path_type=Path, dir_okay=False), help="The chain's genesis file to copy.")
 @set_option
 @click.option("--observer", is_flag=True, help="A node without a vote: it gets a node key only.")
+@encrypt_option
 @output_option
-def init(home: Path, name: str, genesis: Path | None, settings: tuple[str, ...], observer: bool) -> None:
+def init(home: Path, name: str, genesis: Path | None, settings: tuple[str, ...], observer: bool, encrypt: bool) -> None:
     """Make a node's home; what is there already is kept, a key is never overwritten."""
     raw = None if genesis is None else read_genesis(genesis).raw
     signatures = "" if genesis is None else read_signatures(genesis)
     values = parse_overrides(dict(setting(text) for text in settings))
     if name:
         values["node.name"] = name
-    made = make_home(home, genesis=raw, signatures=signatures, observer=observer, values=values)
+    passphrase = new_passphrase(f"the keys in {home}") if encrypt else None
+    made = make_home(home, genesis=raw, signatures=signatures, observer=observer, values=values, passphrase=passphrase)
     paths = [{"what": item.what, "path": str(item.path), "state": item.state} for item in made]
     text = table(("what", "state", "path"), [(item.what, item.state, item.path) for item in made])
     has_genesis = any(item.what in ("genesis", "signing record") for item in made) or observer

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import click
 
-from node.keys import KeyKind, generate, key_path, list_keys, write_key
+from node.keys import KeyKind, generate, key_path, list_keys, protect_key, write_key
+from node.passphrase import FILE_VARIABLE, new_passphrase
+from node.protection import METHOD
 
+from .init import encrypt_option
 from .output import console, output_option, table
 
 KINDS = click.Choice([kind.value for kind in KeyKind])
@@ -21,7 +24,7 @@ directory_option = click.option(
 
 @click.group()
 def keys() -> None:
-    """List the keys of a home, or make one."""
+    """The keys of a home: list, make, encrypt, move to another machine."""
 
 
 @keys.command("list")
@@ -30,22 +33,56 @@ def keys() -> None:
 def list_(directory: Path) -> None:
     """Every key file: kind and public half. Fails at the first that is not in order."""
     found = [
-        {"name": path.stem, "kind": pair.kind.value, "public": pair.public.hex(), "path": str(path)}
-        for path, pair in list_keys(directory)
+        {
+            "name": path.stem,
+            "kind": card.kind.value,
+            "public": card.public.hex(),
+            "protection": card.protection,
+            "path": str(path),
+        }
+        for path, card in list_keys(directory)
     ]
-    rows = [(entry["name"], entry["kind"], entry["public"], entry["path"]) for entry in found]
-    console().result({"keys": found}, table(("name", "kind", "public", "path"), rows))
+    rows = [tuple(entry.values()) for entry in found]
+    console().result({"keys": found}, table(("name", "kind", "public", "protection", "path"), rows))
 
 
 @keys.command("new")
 @click.argument("kind", type=KINDS)
 @click.option("--name", default=None, help="Name of the file; default: the kind.")
 @directory_option
+@encrypt_option
 @output_option
-def new(kind: str, name: str | None, directory: Path) -> None:
+def new(kind: str, name: str | None, directory: Path, encrypt: bool) -> None:
     """Make a key of KIND. An existing file is never overwritten."""
     pair = generate(KeyKind(kind))
     path = key_path(directory, pair.kind, name)
-    write_key(path, pair)
+    write_key(path, pair, new_passphrase(str(path)) if encrypt else None)
     data = {"name": path.stem, "kind": kind, "public": pair.public.hex(), "path": str(path)}
     console().result(data, f"{kind} key {pair.public.hex()}\nwritten to {path}; keep a copy elsewhere")
+
+
+@keys.command("protect")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--remove", is_flag=True, help="Store the secrets in the clear again.")
+@click.option(
+    "--new-passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The new passphrase; without it, it is asked for.",
+)
+@output_option
+def protect(files: tuple[Path, ...], remove: bool, new_passphrase_file: Path | None) -> None:
+    """Encrypt key FILES with a passphrase, change it, or take it off. The keys stay the same keys.
+
+    The bytes of the old file may stay on the disk until they are overwritten: encrypt before a key is in use.
+    """
+    wanted = "the key files"
+    if remove:
+        passphrase = None
+    elif new_passphrase_file is None:
+        passphrase = new_passphrase(wanted, {})
+    else:
+        passphrase = new_passphrase(wanted, {FILE_VARIABLE: str(new_passphrase_file)})
+    done = [(path, protect_key(path, passphrase)) for path in files]
+    protection = "none" if remove else METHOD
+    data = [{"path": str(path), "public": pair.public.hex(), "protection": protection} for path, pair in done]
+    console().result({"keys": data}, table(("path", "public", "protection"), [tuple(item.values()) for item in data]))

@@ -10,29 +10,31 @@ Rules of this file
   of mode 0700; an existing file is never touched.
 * A file that its group or others can read or write is refused, and so is one whose public half does not belong to its
   secret.
-* ``protection`` is "none" today; another value is refused by name, so that encrypted files can come later.
+* A secret may be encrypted at rest (``protection = "argon2id"``, see ``node.protection``). Its public half and kind can
+  be read without the passphrase; whether they are true is known when it is opened.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
-import stat
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nacl.bindings import crypto_scalarmult_base
 
 from ledger.errors import OperatorError
 from ledger.signing import public_key
 
+from .passphrase import FILE_VARIABLE, VARIABLE, Ask, from_surroundings
+from .private_file import create_private, malformed, read_private, replace_private
+from .protection import METHOD, MODERATE, SALT_BYTES, Cost, Sealed, WrongPassphraseError, seal, unseal
+
 SECRET_BYTES: Final = 32
 FILE_VERSION: Final = 1
-FILE_BYTES_MAX: Final = 4_096
 SUFFIX: Final = ".key"
 
 
@@ -77,151 +79,153 @@ def generate(kind: KeyKind) -> KeyPair:
 # ---- one file --------------------------------------------------------------------------------------------------------
 
 
-def render_key(pair: KeyPair) -> str:
-    """The text of a key file."""
-    return (
-        f"# Huzhu {pair.kind.value} key. Whoever can read this file can act in its owner's name.\n"
+def render_key(pair: KeyPair, passphrase: bytes | None = None, cost: Cost = MODERATE) -> str:
+    """The text of a key file; with a passphrase, its secret is encrypted."""
+    head = (
+        f"# Huzhu {pair.kind.value} key. Whoever can {'read' if passphrase is None else 'open'} this file "
+        "can act in its owner's name.\n"
         f"version = {FILE_VERSION}\n"
         f'kind = "{pair.kind.value}"\n'
         f'algorithm = "{_ALGORITHM[pair.kind]}"\n'
         f'public = "{pair.public.hex()}"\n'
-        f'protection = "none"\n'
-        f'secret = "{pair.secret.hex()}"\n'
+    )
+    if passphrase is None:
+        return f'{head}protection = "none"\nsecret = "{pair.secret.hex()}"\n'
+    sealed = seal(pair.secret, pair.kind.value, passphrase, cost)
+    return (
+        f'{head}protection = "{METHOD}"\n'
+        f'salt = "{sealed.salt.hex()}"\n'
+        f"passes = {cost.passes}\n"
+        f"memory_bytes = {cost.memory_bytes}\n"
+        f'sealed = "{sealed.box.hex()}"\n'
     )
 
 
-def write_key(path: Path, pair: KeyPair) -> None:
-    """Create the key file durably. Raises ``OperatorError`` KEY_EXISTS or KEY_UNWRITABLE; never overwrites."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(render_key(pair))
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(beside, path)
-        finally:
-            beside.unlink()
-        _sync_directory(path.parent)
-    except FileExistsError as error:
-        raise OperatorError(
-            "KEY_EXISTS",
-            f"there is a key at {path} already",
-            "a key is never overwritten: it may be the only copy",
-            "use it, or move it away first",
-        ) from error
-    except OSError as error:
-        raise OperatorError(
-            "KEY_UNWRITABLE", f"the key {path} cannot be written", str(error), "check the directory and the disk"
-        ) from error
+def write_key(path: Path, pair: KeyPair, passphrase: bytes | None = None, cost: Cost = MODERATE) -> None:
+    """Create the key file durably, encrypted if there is a passphrase.
 
-
-def read_key(path: Path, kind: KeyKind | None = None) -> KeyPair:
-    """The key in ``path``; with ``kind``, only a key of that kind.
-
-    Raises ``OperatorError``: KEY_MISSING, KEY_UNREADABLE, KEY_EXPOSED, KEY_MALFORMED, KEY_PROTECTED, KEY_WRONG_KIND.
+    Raises ``OperatorError`` KEY_EXISTS or KEY_UNWRITABLE; never overwrites.
     """
-    pair = _parse(path, _read_private(path))
-    if kind is not None and pair.kind is not kind:
-        raise OperatorError(
-            "KEY_WRONG_KIND",
-            f"{path} holds a {pair.kind.value} key, a {kind.value} key is needed",
-            "a key is used for one purpose only",
-            "name the right file",
-        )
+    create_private(path, render_key(pair, passphrase, cost))
+
+
+def protect_key(path: Path, passphrase: bytes | None, ask: Ask = from_surroundings, cost: Cost = MODERATE) -> KeyPair:
+    """Write the same key again under another passphrase, or under none; the key stays the key.
+
+    Raises ``OperatorError`` as ``read_key`` and ``write_key`` do.
+    """
+    pair = read_key(path, ask=ask)
+    replace_private(path, render_key(pair, passphrase, cost))
     return pair
 
 
-def _read_private(path: Path) -> str:
+def read_key(path: Path, kind: KeyKind | None = None, ask: Ask = from_surroundings) -> KeyPair:
+    """The key in ``path``; with ``kind``, only a key of that kind. ``ask`` is called when it is encrypted.
+
+    Raises ``OperatorError``: KEY_MISSING, KEY_UNREADABLE, KEY_EXPOSED, KEY_MALFORMED, KEY_PROTECTED, KEY_WRONG_KIND,
+    KEY_LOCKED (another passphrase), and what ``ask`` raises.
+    """
+    card, secret = _parse(path, read_private(path), kind)
+    pair = pair_of(card.kind, _opened(path, card, secret, ask) if isinstance(secret, Sealed) else secret)
+    if pair.public != card.public:
+        raise malformed(path, "its public key does not belong to its secret")
+    return pair
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCard:
+    """What a key file says without its secret."""
+
+    kind: KeyKind
+    public: bytes
+    protection: str
+
+
+def read_card(path: Path, kind: KeyKind | None = None) -> KeyCard:
+    """What the file says of its key. Raises ``OperatorError`` like ``read_key``; a passphrase is not asked for."""
+    card, secret = _parse(path, read_private(path), kind)
+    if not isinstance(secret, Sealed) and pair_of(card.kind, secret).public != card.public:
+        raise malformed(path, "its public key does not belong to its secret")
+    return card
+
+
+def _opened(path: Path, card: KeyCard, sealed: Sealed, ask: Ask) -> bytes:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
+        secret = unseal(sealed, card.kind.value, ask(str(path)))
+    except WrongPassphraseError as error:
         raise OperatorError(
-            "KEY_MISSING", f"there is no key at {path}", "", "run `huzhu init` or `huzhu keys new`"
+            "KEY_LOCKED",
+            f"the key {path} does not open with this passphrase",
+            "another passphrase, or an altered file",
+            f"check {FILE_VARIABLE} or {VARIABLE}, or type it again",
         ) from error
-    except OSError as error:
-        raise OperatorError(
-            "KEY_UNREADABLE", f"the key {path} cannot be opened", str(error), "check its owner"
-        ) from error
-    try:
-        status = os.fstat(descriptor)  # of the file opened, not of a name that may be replaced meanwhile
-        if not stat.S_ISREG(status.st_mode):
-            raise _malformed(path, "it is not a regular file")
-        if status.st_mode & 0o077:
-            raise OperatorError(
-                "KEY_EXPOSED",
-                f"others can use the key {path} (mode {stat.S_IMODE(status.st_mode):04o})",
-                "a key file must belong to its owner alone",
-                f"chmod 600 {path}, and think about who may have read it",
-            )
-        raw = os.read(descriptor, FILE_BYTES_MAX + 1)
-    except OSError as error:
-        raise OperatorError("KEY_UNREADABLE", f"the key {path} cannot be read", str(error), "check the disk") from error
-    finally:
-        os.close(descriptor)
-    if len(raw) > FILE_BYTES_MAX:
-        raise _malformed(path, f"it is longer than {FILE_BYTES_MAX} bytes")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _malformed(path, "it is not text") from error
+    if len(secret) != SECRET_BYTES:
+        raise malformed(path, "its secret has another length")
+    return secret
 
 
-_FIELDS: Final = ("version", "kind", "algorithm", "public", "protection", "secret")
+_PLAIN: Final = ("version", "kind", "algorithm", "public", "protection", "secret")
+_SEALED: Final = ("version", "kind", "algorithm", "public", "protection", "salt", "passes", "memory_bytes", "sealed")
+_FIELDS: Final = {"none": _PLAIN, METHOD: _SEALED}
 
 
-def _parse(path: Path, text: str) -> KeyPair:
+def _parse(path: Path, text: str, wanted: KeyKind | None) -> tuple[KeyCard, bytes | Sealed]:
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         # The parser's message may quote the line, and with it the secret: it is not passed on.
-        raise _malformed(path, "it is not TOML") from error
-    unknown, missing = sorted(set(table) - set(_FIELDS)), [name for name in _FIELDS if name not in table]
+        raise malformed(path, "it is not TOML") from error
+    protection = table.get("protection")
+    fields = _FIELDS.get(protection) if isinstance(protection, str) else None
+    if fields is None and isinstance(protection, str):
+        raise OperatorError(
+            "KEY_PROTECTED",
+            f"{path} is protected by {protection!r}",
+            f"this program knows {', '.join(_FIELDS)}",
+            "use the version that wrote it",
+        )
+    fields = fields or _PLAIN
+    unknown, missing = sorted(set(table) - set(fields)), [name for name in fields if name not in table]
     if unknown or missing:
-        raise _malformed(path, f"missing: {missing}, unknown: {unknown}")
+        raise malformed(path, f"missing: {missing}, unknown: {unknown}")
     if table["version"] != FILE_VERSION:
-        raise _malformed(path, f"its version is {table['version']!r}, this program reads {FILE_VERSION}")
+        raise malformed(path, f"its version is {table['version']!r}, this program reads {FILE_VERSION}")
     kinds = {kind.value: kind for kind in KeyKind}
     kind = kinds.get(table["kind"]) if isinstance(table["kind"], str) else None
     if kind is None:
-        raise _malformed(path, f"there is no kind {table['kind']!r}; there are {', '.join(kinds)}")
+        raise malformed(path, f"there is no kind {table['kind']!r}; there are {', '.join(kinds)}")
     if table["algorithm"] != _ALGORITHM[kind]:
-        raise _malformed(path, f"a {kind.value} key is {_ALGORITHM[kind]}, not {table['algorithm']!r}")
-    if table["protection"] != "none":
+        raise malformed(path, f"a {kind.value} key is {_ALGORITHM[kind]}, not {table['algorithm']!r}")
+    if wanted is not None and kind is not wanted:
         raise OperatorError(
-            "KEY_PROTECTED",
-            f"{path} is protected by {table['protection']!r}",
-            "this program reads unprotected keys only",
-            "use the version that wrote it",
+            "KEY_WRONG_KIND",
+            f"{path} holds a {kind.value} key, a {wanted.value} key is needed",
+            "a key is used for one purpose only",
+            "name the right file",
         )
-    pair = pair_of(kind, _hex(path, table["secret"], "secret"))
-    if pair.public != _hex(path, table["public"], "public"):
-        raise _malformed(path, "its public key does not belong to its secret")
-    return pair
+    card = KeyCard(kind, _hex(path, table["public"], "public", SECRET_BYTES), str(protection))
+    if fields is _PLAIN:
+        return card, _hex(path, table["secret"], "secret", SECRET_BYTES)
+    return card, _sealed(path, table)
 
 
-def _hex(path: Path, value: object, name: str) -> bytes:
+def _sealed(path: Path, table: dict[str, Any]) -> Sealed:
+    if not all(type(table[name]) is int for name in ("passes", "memory_bytes")):
+        raise malformed(path, "passes and memory_bytes are not whole numbers")
+    cost = Cost(table["passes"], table["memory_bytes"])
+    if not cost.allowed:
+        raise malformed(path, "its cost is out of bounds")
+    return Sealed(_hex(path, table["salt"], "salt", SALT_BYTES), cost, _hex(path, table["sealed"], "sealed"))
+
+
+def _hex(path: Path, value: object, name: str, size: int | None = None) -> bytes:
     try:
         raw = bytes.fromhex(value) if isinstance(value, str) else b""
     except ValueError:
         raw = b""
-    if len(raw) != SECRET_BYTES:
-        raise _malformed(path, f"{name} is not {SECRET_BYTES} bytes in hexadecimal")
+    if not raw or (size is not None and len(raw) != size):
+        raise malformed(path, f"{name} is not {'' if size is None else f'{size} '}bytes in hexadecimal")
     return raw
-
-
-def _malformed(path: Path, why: str) -> OperatorError:
-    return OperatorError("KEY_MALFORMED", f"{path} is not a key file", why, "restore it from your backup of the keys")
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # ---- a node's three, and a keystore ----------------------------------------------------------------------------------
@@ -243,26 +247,32 @@ def key_path(directory: Path, kind: KeyKind, name: str | None = None) -> Path:
     return directory / f"{name or kind.value}{SUFFIX}"
 
 
-def create_node_keys(directory: Path, *, observer: bool = False) -> dict[KeyKind, bool]:
-    """Create the keys that are not there yet, check the others; says of each whether it was created."""
+def create_node_keys(
+    directory: Path, *, observer: bool = False, passphrase: bytes | None = None, cost: Cost = MODERATE
+) -> dict[KeyKind, bool]:
+    """Create the keys that are not there yet, check the others; says of each whether it was created.
+
+    With a passphrase those created are encrypted; the others stay as they are.
+    """
     created: dict[KeyKind, bool] = {}
     for kind in (KeyKind.NODE,) if observer else NODE_KINDS:
         path = key_path(directory, kind)
         created[kind] = not path.exists()
         if created[kind]:
-            write_key(path, generate(kind))
+            write_key(path, generate(kind), passphrase, cost)
         else:
-            read_key(path, kind)
+            read_card(path, kind)
     return created
 
 
-def load_node_keys(directory: Path, *, observer: bool = False) -> NodeKeys:
+def load_node_keys(directory: Path, *, observer: bool = False, ask: Ask = from_surroundings) -> NodeKeys:
     """The keys of the node. An observer's validator and beacon keys are not even opened."""
-    node = read_key(key_path(directory, KeyKind.NODE), KeyKind.NODE)
+    ask = _asked_once(ask)
+    node = read_key(key_path(directory, KeyKind.NODE), KeyKind.NODE, ask)
     paths = {kind: key_path(directory, kind) for kind in (KeyKind.VALIDATOR, KeyKind.BEACON)}
     if observer or not any(path.exists() for path in paths.values()):
         return NodeKeys(node, None, None)
-    validator, beacon = (read_key(path, kind) for kind, path in paths.items())
+    validator, beacon = (read_key(path, kind, ask) for kind, path in paths.items())
     if validator.secret == beacon.secret:
         raise OperatorError(
             "KEYS_SHARED", "the validator key and the beacon key are the same", "", "create a separate beacon key"
@@ -270,8 +280,20 @@ def load_node_keys(directory: Path, *, observer: bool = False) -> NodeKeys:
     return NodeKeys(node, validator, beacon)
 
 
-def list_keys(directory: Path) -> list[tuple[Path, KeyPair]]:
-    """Every key file of a keystore, by name. Raises like ``read_key`` for the first that is not in order."""
+def _asked_once(ask: Ask) -> Ask:
+    """One passphrase for the keys of one node: a person is asked once."""
+    known: list[bytes] = []
+
+    def asked(wanted_for: str) -> bytes:
+        if not known:
+            known.append(ask(wanted_for))
+        return known[0]
+
+    return asked
+
+
+def list_keys(directory: Path) -> list[tuple[Path, KeyCard]]:
+    """Every key file of a keystore, by name. Raises like ``read_card`` for the first that is not in order."""
     if not directory.is_dir():
         return []
-    return [(path, read_key(path)) for path in sorted(directory.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]
+    return [(path, read_card(path)) for path in sorted(directory.glob(f"*{SUFFIX}")) if not path.name.startswith(".")]

@@ -10,7 +10,6 @@ from nacl.bindings import crypto_scalarmult_base
 from ledger.errors import OperatorError
 from ledger.signing import public_key, sign, verify
 from node.keys import (
-    FILE_BYTES_MAX,
     KeyKind,
     create_node_keys,
     generate,
@@ -22,6 +21,7 @@ from node.keys import (
     render_key,
     write_key,
 )
+from node.private_file import FILE_BYTES_MAX
 
 
 def code_of(path: Path, kind: KeyKind | None = None) -> str:
@@ -127,8 +127,8 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     assert code_of(path) == "KEY_MALFORMED"
 
 
-def test_a_protected_key_is_refused_by_name(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.key", GOOD.replace('protection = "none"', 'protection = "argon2id"'))
+def test_an_unknown_protection_is_refused_by_name(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.key", GOOD.replace('protection = "none"', 'protection = "rot13"'))
     assert code_of(path) == "KEY_PROTECTED"
 
 
