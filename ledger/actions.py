@@ -80,6 +80,28 @@ class RotateValidator(Wire, frozen=True, tag="rotate_validator"):
     beacon_key: bytes
 
 
+class ReplaceKey(Wire, frozen=True, tag="replace_key"):
+    """Another key for an organisation that has lost its own."""
+
+    organisation: int
+    key: bytes
+
+
+class ClawBackClaim(Wire, frozen=True, tag="claw_back_claim"):
+    """PAID -> CLAWBACK, without a court."""
+
+    claim: int
+    decision: bytes
+    """SHA-256 of what the organisations decided on, 32 bytes."""
+
+
+class WriteOffClaim(Wire, frozen=True, tag="write_off_claim"):
+    """CLAWBACK -> WRITTEN_OFF, without a court."""
+
+    claim: int
+    decision: bytes
+
+
 Action = (
     AdmitOrganisation
     | SetOrganisation
@@ -90,6 +112,9 @@ Action = (
     | AddValidator
     | RemoveValidator
     | RotateValidator
+    | ReplaceKey
+    | ClawBackClaim
+    | WriteOffClaim
 )
 
 VALIDATOR_ACTIONS = (AddValidator, RemoveValidator, RotateValidator)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
-from . import actions, plan_cycle, plans, run_off
+from . import actions, organisation_keys, plan_cycle, plans, remedies, run_off
 from .calendar import civil_from_day, day_of
 from .errors import OperatorError, TransactionRejected
 from .genesis_file import (
@@ -99,6 +99,10 @@ def _set_roles(state: State, action: actions.SetRoles) -> None:
     _check_roles_held(state, row.roles & ~action.roles)
 
 
+def _replace_key(state: State, action: actions.ReplaceKey) -> None:
+    organisation_keys.replace_key(state, action.organisation, action.key)
+
+
 def _check_organisation(name: str, roles: int, key: bytes, node_keys: tuple[bytes, ...], address: str) -> None:
     """By the rules of the genesis file, which knows no others."""
     if not 0 < roles <= _EVERY_ROLE:
@@ -166,6 +170,17 @@ def _check_params(params: PlanParams) -> None:
 def _run_off(state: State, action: actions.RunOffPlan) -> None:
     plans.need_plan(state, action.plan)
     run_off.begin(state, action.plan)
+
+
+# ---- claims ---------------------------------------------------------------------------------------------------------
+
+
+def _claw_back(state: State, action: actions.ClawBackClaim) -> None:
+    remedies.begin(state, action.claim, action.decision)
+
+
+def _write_off(state: State, action: actions.WriteOffClaim) -> None:
+    remedies.give_up(state, action.claim, action.decision)
 
 
 # ---- validators -----------------------------------------------------------------------------------------------------
@@ -247,4 +262,7 @@ RULES: Final[dict[type[Any], Callable[[State, Any], None]]] = {
     actions.AddValidator: _add_validator,
     actions.RemoveValidator: _remove_validator,
     actions.RotateValidator: _rotate_validator,
+    actions.ReplaceKey: _replace_key,
+    actions.ClawBackClaim: _claw_back,
+    actions.WriteOffClaim: _write_off,
 }

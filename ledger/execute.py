@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from . import (
+    access,
     attestations,
     claims,
     clock,
@@ -21,6 +22,7 @@ from . import (
     jury,
     member_keys,
     members,
+    organisation_keys,
     payouts,
     remedies,
     settlement,
@@ -84,6 +86,8 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.ExcludeJuror: disputes.exclude,
     tx.CommitBallot: jury.commit,
     tx.RevealBallot: jury.reveal,
+    tx.RotateKey: organisation_keys.rotate,
+    tx.NoteAccess: access.note,
 }
 
 

@@ -2,7 +2,7 @@
 
 Rules of this file
 - Every active organisation that is PLATFORM, BANK or ASSESSOR has one vote. A proposal passes with 2/3 of them, counted
-  anew at every vote and once more when it is enacted; open for ``VOTE_DAYS``.
+  anew at every vote and once more when it is enacted; open for ``proposals.VOTE_DAYS``.
 - From then on the regulator has ``OBJECTION_DAYS`` to object; while it is open to votes as well. An objection ends it.
 - Then a deadline enacts it. What can no longer be done by then fails, with the code why; nothing of it is done.
 - Of actions that change validators one is enacted in a block (CONSENSUS §5); the next waits for a later block.
@@ -11,7 +11,6 @@ Rules of this file
 """
 
 from collections.abc import Callable, Iterator
-from enum import IntEnum
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -24,25 +23,14 @@ from .deadlines import DeadlineKind, cancel, deadline_key, schedule
 from .errors import OK, TransactionRejected
 from .organisations import OrganisationState
 from .plan_cycle import STAGE_KINDS
+from .proposals import UNDECIDED, ProposalState, open_proposal
 from .roles import Role
 from .rows import Claim, Organisation, Plan, Proposal
 from .state import Index, State, StateReader
 
-VOTE_DAYS: Final = 30
 OBJECTION_DAYS: Final = 7
 VOTERS: Final = Role.PLATFORM | Role.BANK | Role.ASSESSOR
 _RETRY_MS: Final = 1
-
-
-class ProposalState(IntEnum):
-    """Where a proposal stands. Numbers are in rows: append only."""
-
-    OPEN = 0
-    PASSED = 1
-    ENACTED = 2
-    OBJECTED = 3
-    EXPIRED = 4
-    FAILED = 5
 
 
 # ---- proposals ------------------------------------------------------------------------------------------------------
@@ -55,26 +43,14 @@ def propose(state: State, body: tx.Propose, organisation: int) -> tuple[int, ...
     """
     with state.rehearsal():
         enactment.enact(state, body.action)
-    now = state.block.ledger_time_ms
-    row = Proposal(
-        action=body.action,
-        proposer=organisation,
-        state=int(ProposalState.OPEN),
-        opened_ms=now,
-        due_ms=now + VOTE_DAYS * MS_PER_DAY,
-        in_favour=(),
-        enacted_height=0,
-        code="",
-    )
-    proposal_id = state.append(row)
-    schedule(state, DeadlineKind.PROPOSAL, row.due_ms, proposal_id)
+    proposal_id, row = open_proposal(state, body.action, organisation, state.block.ledger_time_ms)
     return proposal_id, _count(state, proposal_id, row, organisation).state
 
 
 def vote(state: State, body: tx.VoteFor, organisation: int) -> tuple[int, ...]:
     """One more in favour; detail: (proposal, state). Raises UNKNOWN_PROPOSAL, PROPOSAL_DECIDED, ALREADY_CONSENTED."""
     row = state.need(Proposal, body.proposal, "UNKNOWN_PROPOSAL")
-    if row.state not in (ProposalState.OPEN, ProposalState.PASSED):
+    if row.state not in UNDECIDED:
         raise TransactionRejected("PROPOSAL_DECIDED", ProposalState(row.state).name)
     if organisation in row.in_favour:
         raise TransactionRejected("ALREADY_CONSENTED", f"organisation {organisation}")
@@ -84,7 +60,7 @@ def vote(state: State, body: tx.VoteFor, organisation: int) -> tuple[int, ...]:
 def veto(state: State, body: tx.Veto) -> tuple[int, ...]:
     """The regulator objects; detail: (proposal,). Raises UNKNOWN_PROPOSAL, PROPOSAL_DECIDED."""
     row = state.need(Proposal, body.proposal, "UNKNOWN_PROPOSAL")
-    if row.state not in (ProposalState.OPEN, ProposalState.PASSED):
+    if row.state not in UNDECIDED:
         raise TransactionRejected("PROPOSAL_DECIDED", ProposalState(row.state).name)
     _write(state, body.proposal, row, replace(row, state=int(ProposalState.OBJECTED), due_ms=0))
     return (body.proposal,)

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, members, plans, run_off, settlement
+from . import claims, members, plans, proposals, run_off, settlement
 from .calendar import MS_PER_DAY, day_of, next_notice_period, notice_ms, settle_ms
 from .claim_table import ClaimState, Event
 from .deadlines import DeadlineKind, schedule
@@ -39,6 +39,8 @@ def notice(state: State, plan_id: int, opened_ms: int) -> tuple[int, ...]:
     """Freeze the counts, notice every cleared claim that fits. Returns (period, claims noticed, their aid in fen)."""
     plan = settlement.notice(state, plan_id, state.get(Plan, plan_id))
     noticed = _notice_claims(state, plan_id, plan, opened_ms)
+    if settlement.fell_below(state, plan):
+        proposals.open_run_off_vote(state, plan_id, opened_ms)
     settlement.announce(state, plan_id, plan, noticed)
     _next(state, plan_id, plan, max(settle_ms(plan.period), opened_ms + SETTLE_AFTER_DAYS * MS_PER_DAY))
     return plan.period, len(noticed), sum(claim.amount_fen for _, claim in noticed)

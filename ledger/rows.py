@@ -449,6 +449,18 @@ class Evidence(Row, frozen=True):
     salt: bytes
 
 
+class AccessEntry(Row, frozen=True):
+    """An organisation opened a claim's papers (``access``)."""
+
+    table: ClassVar[Table] = Table.ACCESS_LOG
+    claim: int
+    organisation: int
+    purpose: int
+    """``access.Purpose``."""
+    at_ms: int
+    """Ledger time."""
+
+
 class BankAttestation(Row, frozen=True):
     """What the bank says a plan's account holds, beside the journal's CASH when it said so."""
 
@@ -470,6 +482,7 @@ class Proposal(Row, frozen=True):
     table: ClassVar[Table] = Table.PROPOSALS
     action: Action
     proposer: int
+    """The organisation; ``NONE``: the rules themselves (``plan_cycle``, or after a contradiction)."""
     state: int
     """``governance.ProposalState``."""
     opened_ms: int

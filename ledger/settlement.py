@@ -22,7 +22,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from . import cohorts, journal
-from .bills import RunningSums
+from .bills import RunningSums, settlement_of
 from .calendar import PERIODS_PER_YEAR, year_of
 from .deadlines import opened
 from .errors import InvariantViolation, TransactionRejected
@@ -136,6 +136,23 @@ def capacity(state: StateReader, plan_id: int, plan: Plan, counts: ByClass, para
         return FEN_MAX
     weight = total_weight(params, dict(counts))
     return case_aid_max(params, weight) if weight >= minimum_weight(params) else 0
+
+
+def fell_below(state: StateReader, plan: Plan) -> bool:
+    """Whether the open notice counts fewer than the minimum membership, and the notice before it did not.
+
+    Then the organisations vote on running the plan off (LEDGER §3). A plan that has not grown so far yet, or whose
+    vote came to nothing, is not asked again until it was above once more.
+    """
+    row = state.get(Settlement, plan.settlement)
+    before = settlement_of(state, row.plan, plan.period - 1)
+    was_enough = before is not None and _is_enough(state, before)
+    return was_enough and not _is_enough(state, row) and not plan.ends_day
+
+
+def _is_enough(state: StateReader, row: Settlement) -> bool:
+    params = state.get(PlanVersion, row.version).params
+    return total_weight(params, dict(row.counts)) >= minimum_weight(params)
 
 
 def announce(state: State, plan_id: int, plan: Plan, claims: Sequence[tuple[int, Claim]]) -> None:

@@ -381,6 +381,19 @@ class FreezePlan(Wire, frozen=True, tag="freeze_plan"):
     frozen: bool
 
 
+class RotateKey(Wire, frozen=True, tag="rotate_key"):
+    """An organisation's own key: another one from now on."""
+
+    key: bytes
+
+
+class NoteAccess(Wire, frozen=True, tag="note_access"):
+    """Any organisation, before it reads a claim's papers: what for (``access.Purpose``)."""
+
+    claim: int
+    purpose: int
+
+
 TransactionBody = (
     AdvanceClock
     | Enrol
@@ -428,6 +441,8 @@ TransactionBody = (
     | ExcludeJuror
     | CommitBallot
     | RevealBallot
+    | RotateKey
+    | NoteAccess
 )
 
 BATCH_BODIES: Final = (EnrolBatch, ExitBatch, Collect)

@@ -19,10 +19,11 @@ from ledger.actions import (
     SetRoles,
 )
 from ledger.enactment import RULES
-from ledger.governance import OBJECTION_DAYS, VOTE_DAYS, ProposalState
+from ledger.governance import OBJECTION_DAYS
 from ledger.indexes import differences
 from ledger.organisations import OrganisationState
 from ledger.params import ClassBand, PlanParams, TierBand
+from ledger.proposals import VOTE_DAYS, ProposalState
 from ledger.roles import Role
 from ledger.rows import Organisation, Plan, PlanVersion, Proposal, Settlement, Validator
 from tests.ledger.chain import ORGANISATIONS, PLAN_PARAMS, START_DAY, Chain, genesis_values, key, organisation, seed
