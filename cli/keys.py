@@ -4,12 +4,15 @@ from pathlib import Path
 
 import click
 
+from ledger.errors import OperatorError
+from node.config import load
 from node.keys import KeyKind, generate, key_path, list_keys, protect_key, write_key
+from node.moving import export_validator, import_validator, parcel_fields, request_move
 from node.passphrase import FILE_VARIABLE, new_passphrase
 from node.protection import METHOD
 
-from .init import encrypt_option
-from .output import console, output_option, table
+from .init import encrypt_option, home_option
+from .output import console, listing, output_option, table
 
 KINDS = click.Choice([kind.value for kind in KeyKind])
 directory_option = click.option(
@@ -86,3 +89,61 @@ def protect(files: tuple[Path, ...], remove: bool, new_passphrase_file: Path | N
     protection = "none" if remove else METHOD
     data = [{"path": str(path), "public": pair.public.hex(), "protection": protection} for path, pair in done]
     console().result({"keys": data}, table(("path", "public", "protection"), [tuple(item.values()) for item in data]))
+
+
+@keys.command("export")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--to",
+    "request",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    required=True,
+    help="What `huzhu keys import --request` wrote on the new machine.",
+)
+@home_option
+@output_option
+def export(target: Path, request: Path, home: Path) -> None:
+    """Move the validator of HOME away: its keys and signing record go to TARGET, sealed to the machine that asked.
+
+    HOME never signs again. Stop its node first.
+    """
+    aside = export_validator(load(home), _read(request), target)
+    data = {"written": str(target), "retired_record": str(aside), "next": f"huzhu keys import {target.name} --home NEW"}
+    console().result(data, listing(data))
+
+
+@keys.command("import")
+@click.argument("parcel", required=False, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--request", type=click.Path(path_type=Path, dir_okay=False), help="First: write the request here.")
+@home_option
+@encrypt_option
+@output_option
+def import_(parcel: Path | None, request: Path | None, home: Path, encrypt: bool) -> None:
+    """Receive a validator from another machine into HOME: first with --request, then with the PARCEL that it sealed.
+
+    A parcel opens once, and only in the home that asked for it.
+    """
+    if (parcel is None) == (request is None):
+        raise click.UsageError("either --request FILE, or the PARCEL that the other machine sealed to it")
+    if request is not None:
+        raw = request_move(home)
+        try:
+            request.write_bytes(raw)
+        except OSError as error:
+            raise OperatorError(
+                "MOVE_UNWRITABLE", f"{request} cannot be written", str(error), "name another"
+            ) from error
+        data = {"request": str(request), "next": f"huzhu keys export FILE --to {request.name} --home OLD"}
+        console().result(data, listing(data))
+    elif parcel is not None:
+        passphrase = new_passphrase(f"the keys in {home}") if encrypt else None
+        data = parcel_fields(import_validator(home, _read(parcel), passphrase))
+        data["next"] = f"set p2p.listen and p2p.peers in the configuration, then huzhu start --home {home}"
+        console().result(data, listing(data))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise OperatorError("MOVE_MALFORMED", f"{path} cannot be read", str(error), "check the file") from error

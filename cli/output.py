@@ -6,7 +6,7 @@ Exit codes are stable: 0 ok, 1 failure, 2 usage, 3 configuration, 4 not reachabl
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, TypeVar
@@ -96,7 +96,7 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([line(headings), *(line(row) for row in cells)])
 
 
-def listing(values: dict[str, object]) -> str:
+def listing(values: Mapping[str, object]) -> str:
     """``name  value`` lines with the values aligned."""
     width = max((len(name) for name in values), default=0)
     return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())

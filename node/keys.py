@@ -30,7 +30,7 @@ from ledger.errors import OperatorError
 from ledger.signing import public_key
 
 from .passphrase import FILE_VARIABLE, VARIABLE, Ask, from_surroundings
-from .private_file import create_private, malformed, read_private, replace_private
+from .private_file import MOVED_FILE, create_private, malformed, read_private, replace_private
 from .protection import METHOD, MODERATE, SALT_BYTES, Cost, Sealed, WrongPassphraseError, seal, unseal
 
 SECRET_BYTES: Final = 32
@@ -47,11 +47,15 @@ class KeyKind(Enum):
     NODE = "node"
     MEMBER = "member"
     CLOCK = "clock"
+    MOVE = "move"
+    """One-time key of a home that waits for a validator (``node.moving``)."""
 
 
 _ED25519: Final = "ed25519"
 _X25519: Final = "x25519"
-_ALGORITHM: Final[dict[KeyKind, str]] = {kind: _X25519 if kind is KeyKind.NODE else _ED25519 for kind in KeyKind}
+_ALGORITHM: Final[dict[KeyKind, str]] = {
+    kind: _X25519 if kind in (KeyKind.NODE, KeyKind.MOVE) else _ED25519 for kind in KeyKind
+}
 _PUBLIC_OF: Final[dict[str, Callable[[bytes], bytes]]] = {_ED25519: public_key, _X25519: crypto_scalarmult_base}
 
 
@@ -265,8 +269,21 @@ def create_node_keys(
     return created
 
 
-def load_node_keys(directory: Path, *, observer: bool = False, ask: Ask = from_surroundings) -> NodeKeys:
-    """The keys of the node. An observer's validator and beacon keys are not even opened."""
+def load_node_keys(
+    directory: Path, *, observer: bool = False, ask: Ask = from_surroundings, moved: bool = False
+) -> NodeKeys:
+    """The keys of the node. An observer's validator and beacon keys are not even opened.
+
+    Raises ``OperatorError`` KEY_MOVED when the validator went to another machine (unless ``moved``), and as
+    ``read_key`` does.
+    """
+    if not moved and (directory / MOVED_FILE).exists():
+        raise OperatorError(
+            "KEY_MOVED",
+            f"the validator of {directory} has moved to another machine",
+            "two machines that sign with one key would contradict each other",
+            "use the other machine, or a new home; `huzhu keys export` there brings it back to a home that asks",
+        )
     ask = _asked_once(ask)
     node = read_key(key_path(directory, KeyKind.NODE), KeyKind.NODE, ask)
     paths = {kind: key_path(directory, kind) for kind in (KeyKind.VALIDATOR, KeyKind.BEACON)}

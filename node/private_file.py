@@ -9,6 +9,8 @@ from typing import Final
 from ledger.errors import OperatorError
 
 FILE_BYTES_MAX: Final = 4_096
+MOVED_FILE: Final = "MOVED"
+"""Its presence in a directory of keys says that the validator has gone to another machine (``node.moving``)."""
 
 
 def create_private(path: Path, text: str) -> None:
