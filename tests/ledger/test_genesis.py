@@ -253,5 +253,6 @@ def test_the_main_plan_has_the_published_parameters() -> None:
 
 def test_the_packages_files_are_valid() -> None:
     assert parse_chain_params(configs.text("chain_main.toml")).skip_blocks >= 1
-    assert parse_genesis(configs.text("genesis_example.toml").encode()).validators()
-    assert {"plan_main.toml", "chain_main.toml", "genesis_example.toml"} <= set(configs.names())
+    for name, validators in {"genesis_four.toml": 4, "genesis_seven.toml": 7}.items():
+        assert len(parse_genesis(configs.text(name).encode()).validators()) == validators
+    assert {"plan_main.toml", "chain_main.toml"} <= set(configs.names())
