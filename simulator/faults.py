@@ -11,6 +11,7 @@ from typing import Final
 from consensus.context import Timing
 from ledger.votes import faults, quorum
 
+from .ledger import FOUNDERS
 from .network import Weather
 
 TIMINGS: Final = (Timing(400, 3_000, 50), Timing(1_000, 8_000, 50), Timing(200, 30_000, 50))
@@ -67,7 +68,7 @@ class Plan:
 def make_plan(random: Random, nodes: int | None = None) -> Plan:
     """The plan of a seed."""
     n = nodes or random.choice((4, 4, 4, 5, 6, 7))
-    real_ledger = random.random() < 0.06
+    real_ledger = random.random() < 0.07 and n <= len(FOUNDERS)
     set_changes = not real_ledger and random.random() < 0.25
     budget = faults(n - 1) if set_changes and n > 4 else faults(n)
     numbers = list(range(n))
@@ -92,7 +93,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         spares=random.choice((0, 1)) if set_changes else 0,
         real_signatures=real_ledger or random.random() < 0.07,
         real_ledger=real_ledger,
-        heights=random.choice((3, 5, 8)) if not real_ledger else 4,
+        heights=random.choice((3, 5, 8)) if not real_ledger else random.choice((8, 16)),
         disturbed_ms=random.choice((1_000, 3_000, 6_000)),
         timing=random.choice(TIMINGS),
         weather=Weather(
@@ -113,7 +114,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         set_changes=set_changes,
         mempool_gaps=random.choice((0.0, 0.3)),
         fsync_ms_max=random.choice((0, 5, 50)),
-        transaction_every_ms=random.choice((100, 300, 1_000)),
+        transaction_every_ms=random.choice((100, 300, 1_000)) if not real_ledger else random.choice((50, 150)),
         byzantine=frozenset(numbers[:byzantine]),
         twins=random.random() < 0.25,
         byzantine_heals=random.random() < 0.4,

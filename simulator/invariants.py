@@ -400,6 +400,9 @@ class Checker:
         root = node.replica.view.state_root
         if self.roots.setdefault(sealed.height, root) != root:
             raise Violation("equal_roots", f"{node} has another state after height {sealed.height}")
+        fault = node.replica.fault()
+        if fault is not None:
+            raise Violation("books", f"{node} after height {sealed.height}: {fault}")
         for raw in sealed.transactions:
             tx_id = transaction_id(raw)
             if self.placed.setdefault(tx_id, sealed.height) != sealed.height:

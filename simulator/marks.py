@@ -44,7 +44,11 @@ MARKS: Final[dict[str, str]] = {
     "key_rotated": "a validator signed with a rotated key",
     "paused": "a node was stopped longer than a timeout",
     "real_signatures": "a seed with real Ed25519",
-    "real_ledger": "a seed with the real rules",
+    "real_ledger": "a seed with the real rules executed a transaction",
+    "real_receipt_failed": "a transaction was refused by the real rules, in its receipt",
+    "money_moved": "the bank's word changed a plan's cash",
+    "claim_filed": "a claim was filed under the real rules",
+    "unsigned_refused": "a transaction with a wrong signature was not admitted",
     "certifying": "an empty block certified its parent",
     "duplicate_refused": "a committed transaction was sent again",
 }

@@ -484,6 +484,9 @@ class SimNode:
         transaction = decode_transaction(raw)
         if self.replica.seen(tx_id) or transaction.valid_until_ms < self.replica.view.header.time_ms:
             return False
+        if not self.replica.authentic(raw, transaction):
+            self.peers.watcher.happened("unsigned_refused")
+            return False
         try:
             self.mempool.add(tx_id, raw, transaction, self.world.now_ms)
         except TransactionRejected:

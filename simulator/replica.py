@@ -75,6 +75,10 @@ class Replica(Protocol):
 
     def seen(self, tx_id: bytes) -> bool: ...
 
+    def authentic(self, raw: bytes, transaction: Transaction) -> bool: ...
+
+    def fault(self) -> str | None: ...
+
     def build(
         self,
         creator: ValidatorEntry,
@@ -130,6 +134,14 @@ class ReplicaBase:
     def seen(self, tx_id: bytes) -> bool:
         """Whether the transaction was committed within the validity window."""
         return tx_id in self._seen
+
+    def authentic(self, raw: bytes, transaction: Transaction) -> bool:
+        """Whether it is signed; light chains do not sign transactions."""
+        return True
+
+    def fault(self) -> str | None:
+        """What does not add up in the state after the head; light chains have nothing to add up."""
+        return None
 
     def build(
         self,

@@ -11,21 +11,22 @@ from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
 from consensus.log import Position
 from consensus.records import LockRecord
 from consensus.scheme import Scheme
-from ledger.codec import encode
-from ledger.limits import TRANSACTION_VERSION
+from ledger.errors import InvariantViolation
+from ledger.genesis import GenesisValidator
 from ledger.params import ChainParams
 from ledger.rows import Validator
-from ledger.transactions import AdvanceClock, Transaction
 
 from .byzantine import ByzantineNode, Cabal
 from .faults import Plan, make_plan
 from .invariants import Checker, Violation
+from .ledger import LedgerReplica, founded
 from .marks import Marks
 from .network import Network, Weather
 from .node import SimNode
-from .replica import ADD, REMOVE, ROTATE, START_MS, LightReplica, Replica
+from .replica import ADD, REMOVE, ROTATE, LightReplica, Replica
 from .scheme import CHEAP, REAL
 from .watch import Watch
+from .workload import LedgerWorkload, LightWorkload, Workload
 from .world import World
 
 HEARTBEAT_MS: Final = 4_000
@@ -56,7 +57,8 @@ class Simulation:
         self.recovery_ms = 0
         self._fsync_ms_max = plan.fsync_ms_max
         self._gaps = plan.mempool_gaps
-        self._salt = 0
+        self._light = LightWorkload(self.world)
+        self.workload: Workload = LedgerWorkload(self.world, self._newest) if plan.real_ledger else self._light
         self._sent: list[bytes] = []
         if plan.real_signatures:
             self.marks.hit("real_signatures")
@@ -91,22 +93,38 @@ class Simulation:
             draw_blocks=2,
             block_bytes_max=65_536,
         )
+        new_replica = self._replicas(params, rows, rotated)
         for number in range(count):
-            replica: Replica = LightReplica(params, rows, self.scheme, rotated)
             seeds = (_seed(number, b"first"), _seed(number, b"rotated"))
             liar = number in plan.byzantine and not plan.twins
             kind = ByzantineNode if liar else SimNode
-            self._add(kind(number, number, self, replica, seeds, _seed(number, b"beacon")))
+            self._add(kind(number, number, self, new_replica(), seeds, _seed(number, b"beacon")))
         for seat in sorted(plan.byzantine) if plan.twins else ():
-            replica = LightReplica(params, rows, self.scheme, rotated)
             seeds = (_seed(seat, b"first"), _seed(seat, b"rotated"))
-            self._add(SimNode(len(self.nodes), seat, self, replica, seeds, _seed(seat, b"beacon")))
+            self._add(SimNode(len(self.nodes), seat, self, new_replica(), seeds, _seed(seat, b"beacon")))
+
+    def _replicas(
+        self, params: ChainParams, rows: dict[int, Validator], rotated: dict[int, bytes]
+    ) -> Callable[[], Replica]:
+        """What makes the chain of one node: light, or by the real rules."""
+        if not self.plan.real_ledger:
+            return lambda: LightReplica(params, rows, self.scheme, rotated)
+        validators = tuple(GenesisValidator(row.validator_key, row.beacon_key) for row in rows.values())
+        return LedgerReplica(founded(self.plan.n, params, validators)).again
+
+    def _newest(self) -> LedgerReplica:
+        """The replica of the honest node that is furthest."""
+        replicas = [node.replica for node in self.nodes if node.honest]
+        found = max(replicas, key=lambda replica: replica.view.height)
+        if not isinstance(found, LedgerReplica):
+            raise InvariantViolation("a light chain has no rows to read")
+        return found
 
     def _add(self, node: SimNode) -> None:
         node.honest = node.seat not in self.plan.byzantine
         node.crash_hook = self._crash_hook
         if isinstance(node, ByzantineNode):
-            node.conspire(self._cabal, self.checker.count_commit, partial(self.transaction, 0, 5_000))
+            node.conspire(self._cabal, self.checker.count_commit, partial(self.workload.transaction, 5_000))
             self._every(node.every_ms, node.speak, lasting=True)
         self.nodes.append(node)
 
@@ -273,21 +291,14 @@ class Simulation:
             raw = random.choice(self._sent)
             self.marks.hit("duplicate_refused")
         else:
-            raw = self.transaction(0, random.choice((200, 1_000, 5_000, 60_000)))
+            raw = self.workload.transaction(random.choice((200, 1_000, 5_000, 60_000)))
             self._sent.append(raw)
         random.choice(self.nodes).submit(raw)
-
-    def transaction(self, code: int, valid_ms: int) -> bytes:
-        """The bytes of a new transaction."""
-        self._salt += 1
-        valid_until_ms = START_MS + self.world.now_ms + valid_ms
-        salt = self._salt.to_bytes(16, "big")
-        return encode(Transaction(TRANSACTION_VERSION, AdvanceClock(code), bytes(32), valid_until_ms, salt, bytes(64)))
 
     def _change_set(self) -> None:
         random = self.world.random
         seat = random.randrange(len(self.nodes))
-        raw = self.transaction(random.choice((REMOVE, ADD, ADD, ROTATE)) + seat, 60_000)
+        raw = self._light.change(random.choice((REMOVE, ADD, ADD, ROTATE)) + seat, 60_000)
         random.choice(self.nodes).submit(raw)
 
     def _partition(self) -> None:
@@ -343,7 +354,7 @@ class Simulation:
         self.world.trace(str(node), f"lose: {kind}")
         copies = self._copies[node.number]
         if kind in ("old log", "old everything") and copies:
-            synced, height, known = random.choice(copies)
+            synced, height, known = copies[-1] if random.random() < 0.5 else random.choice(copies)
             node.disk.roll_back(synced)
             if kind == "old everything":
                 node.replica, node.known = node.replica.rewound(min(height, node.height)), known

@@ -7,9 +7,11 @@ from consensus import events as ev
 from consensus.log import Decoded
 from consensus.messages import GetBlock, GetBodies, GetCertificate, GetPrepares, Message, SignedProposal
 from consensus.records import AdoptRecord, Record
-from ledger.errors import OperatorError
+from ledger.errors import OK, OperatorError
+from ledger.rows import Claim
 
 from .invariants import Checker
+from .ledger import LedgerReplica
 from .node import SimNode
 from .replica import Sealed
 
@@ -100,7 +102,19 @@ class Watch:
             self.marks.hit("skipped")
         if sealed.header.validators_hash != sealed.header.next_validators_hash:
             self.marks.hit("set_changed")
+        if isinstance(node.replica, LedgerReplica):
+            self._mark_ledger(node.replica, sealed)
         self.checker.committed(node, sealed)
+
+    def _mark_ledger(self, replica: LedgerReplica, sealed: Sealed) -> None:
+        if sealed.transactions:
+            self.marks.hit("real_ledger")
+        if any(receipt.code != OK for receipt in replica.receipts):
+            self.marks.hit("real_receipt_failed")
+        if replica.cash_fen:
+            self.marks.hit("money_moved")
+        if replica.state.length(Claim):
+            self.marks.hit("claim_filed")
 
     def opened(self, node: SimNode, decoded: Decoded, written: Sequence[Record]) -> None:
         """See ``Checker.opened``."""
