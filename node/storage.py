@@ -154,6 +154,11 @@ class LevelStore:
                     continue
         return total
 
+    def size_between(self, start: bytes, stop: bytes) -> int:
+        """About how many bytes of the tables on the disk the keys from `start` to `stop` take; not the log."""
+        size: int = _guarded(self.path, lambda: self._database.approximate_size(start, stop))
+        return size
+
     def compact(self, start: bytes | None = None, stop: bytes | None = None) -> None:
         """Free what deletes and overwrites have left behind between two keys; None is the end. May take minutes."""
         _guarded(self.path, lambda: self._database.compact_range(start=start, stop=stop))

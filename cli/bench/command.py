@@ -19,6 +19,7 @@ from ..output import Exit, console, listing, output_option
 from ..processes import ended_by_signals
 from ..testnet import bring_up
 from . import prepare, probes, usage
+from .ledger import ledger
 from .scenarios import SCENARIOS, Bench
 
 SIGNED_PER_SECOND: Final = 1_500
@@ -29,6 +30,9 @@ NEED_CONTRIBUTIONS: Final = frozenset({"saturate", "idle", "open", "overload"})
 @click.group()
 def bench() -> None:
     """Measurements on this machine."""
+
+
+bench.add_command(ledger)
 
 
 @bench.command()
