@@ -13,10 +13,11 @@ from typing import Final
 from msgspec.structs import replace
 
 from . import claims, disputes, documents, draws, experts, governance, journal, jury, plan_cycle, remedies
-from .blocks import DueKey, Header, Receipt, receipts_root
+from .blocks import DueKey, Evidence, Header, Receipt, receipts_root
 from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
 from .errors import CODES, OK, InvariantViolation, TransactionRejected
+from .evidence import record
 from .execute import execute
 from .organisations import validator_rows
 from .proposers import charge, eligible, failed, order, skips_before
@@ -87,21 +88,28 @@ def apply_block(
     header: Header,
     parent_certificate: Certificate,
     transactions: Iterable[tuple[bytes, Transaction]],
+    evidence: tuple[Evidence, ...] = (),
 ) -> Applied:
     """Apply a *valid* block (``validity``) on top of ``view``; ``transactions`` are (id, decoded) in body order."""
-    execution = begin_block(reader, view, header, parent_certificate)
+    execution = begin_block(reader, view, header, parent_certificate, evidence)
     execution.run_deadlines()
     for transaction_id, transaction in transactions:
         execution.deliver(transaction_id, transaction)
     return execution.finish()
 
 
-def begin_block(reader: Reader, view: HeightView, header: Header, parent_certificate: Certificate) -> "BlockExecution":
+def begin_block(
+    reader: Reader,
+    view: HeightView,
+    header: Header,
+    parent_certificate: Certificate,
+    evidence: tuple[Evidence, ...] = (),
+) -> "BlockExecution":
     """Begin to apply a valid block: then ``run_deadlines`` once, ``deliver`` for each transaction, ``finish`` once.
 
     Another order raises ``InvariantViolation``.
     """
-    return BlockExecution(reader, view, header, parent_certificate)
+    return BlockExecution(reader, view, header, parent_certificate, evidence)
 
 
 class _Step(Enum):
@@ -113,7 +121,14 @@ class _Step(Enum):
 class BlockExecution:
     """One block being applied; see ``begin_block``."""
 
-    def __init__(self, reader: Reader, view: HeightView, header: Header, parent_certificate: Certificate) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        view: HeightView,
+        header: Header,
+        parent_certificate: Certificate,
+        evidence: tuple[Evidence, ...],
+    ) -> None:
         if header.height != view.height + 1:
             raise InvariantViolation(f"block {header.height} on top of {view.height}")
         block = BlockContext(
@@ -127,6 +142,7 @@ class BlockExecution:
         self._view = view
         self._header = header
         self._certificate = parent_certificate
+        self._evidence = evidence
         self._overlay = Overlay(Remembering(reader))
         self._state = State(self._overlay, block)
         self._receipts: list[Receipt] = []
@@ -157,10 +173,11 @@ class BlockExecution:
         return receipt
 
     def finish(self) -> Applied:
-        """The end of the block: draws, charges of the skip rule, the journal; then the roots."""
+        """The end of the block: draws, charges of the skip rule, evidence, the journal; then the roots."""
         self._advance(_Step.DELIVERING, _Step.FINISHED)
         self._draw()
         self._charge()
+        record(self._state, self._view.recent_sets, self._evidence)
         journal.check_touched(self._state)
         root, receipts = self._state.base.root(), receipts_root(self._receipts)
         view = view_after(

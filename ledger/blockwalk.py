@@ -148,7 +148,7 @@ class _Rules:
             check_body(self.view, header, body, transactions, body_bytes=len(body_raw))
         except PeerError as error:
             raise ProofFailed(where, str(error)) from error
-        applied = apply_block(self._store, self.view, header, body.parent_certificate, transactions)
+        applied = apply_block(self._store, self.view, header, body.parent_certificate, transactions, body.evidence)
         if applied.receipts != receipts:
             raise ProofFailed(f"receipts of {where}", "execution gives others")
         self._store.write(applied.batch)

@@ -210,6 +210,9 @@ BLOCK_CODES: Final[dict[str, str]] = {
     "TRANSACTION_EXPIRED": "a transaction's valid_until is before the block's time",
     "TRANSACTION_NOT_YET_VALID": "a transaction's valid_until is beyond the validity window",
     "TRANSACTIONS_BEFORE_DEADLINES": "a block that leaves due deadlines behind carries transactions",
-    "UNEXPECTED_EVIDENCE": "this protocol version has no evidence in bodies",
+    "BAD_EVIDENCE": "a piece of evidence is not two contradicting messages that one validator of its height signed",
+    "EVIDENCE_TOO_OLD": "a piece of evidence is of a height too far below its block",
+    "EVIDENCE_KNOWN": "the validator's contradiction is recorded, and that record is open or of no lower height",
+    "TOO_MUCH_EVIDENCE": "the body holds more pieces of evidence than a block may",
     "UNEXPECTED_RECOVERY": "a recovery record stands where no epoch begins",
 }

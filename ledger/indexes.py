@@ -19,6 +19,7 @@ from .rows import (
     Claim,
     Cohort,
     Collection,
+    Contradiction,
     Draw,
     Fingerprint,
     Juror,
@@ -101,6 +102,10 @@ def _ballot(row_id: int, row: Ballot) -> Iterator[Entry]:
     yield Index.BALLOT, u64(row.dispute, row.juror), u64(row_id)
 
 
+def _contradiction(row_id: int, row: Contradiction) -> Iterator[Entry]:
+    yield Index.CONTRADICTION, u64(row.seat), u64(row_id)  # ascending by id: the newest stays
+
+
 SOURCES: Final[dict[type[Row], Callable[[int, Any], Iterator[Entry]]]] = {
     Organisation: _organisation,
     Plan: _plan,
@@ -117,6 +122,7 @@ SOURCES: Final[dict[type[Row], Callable[[int, Any], Iterator[Entry]]]] = {
     Proposal: governance.entries,
     Juror: _juror,
     Ballot: _ballot,
+    Contradiction: _contradiction,
 }
 
 

@@ -513,3 +513,25 @@ class Fingerprint(Row, frozen=True):
     fingerprint: bytes
     diagnosis_day: int
     claim: int
+
+
+class Contradiction(Row, frozen=True):
+    """Two messages of one validator that no honest one signs both, as a block's evidence proved it (CONSENSUS §4).
+
+    It is open while the proposal that it made is undecided: the organisations are asked, nobody is removed by itself.
+    """
+
+    table: ClassVar[Table] = Table.CONTRADICTIONS
+    seat: int
+    validator_key: bytes
+    """That signed both; the seat's at that height."""
+    epoch: int
+    height: int
+    """Of the two messages."""
+    kind: int
+    """``evidence.Kind``."""
+    recorded_height: int
+    evidence_hash: bytes
+    """SHA-256 of the canonical evidence in the body of block ``recorded_height``."""
+    proposal: int
+    """That asks to remove the seat; ``NONE`` when it had left already."""

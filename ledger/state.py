@@ -59,6 +59,8 @@ class Index(Enum):
     """member (8) -> juror [Juror]"""
     BALLOT = b"b"
     """dispute (8) ‖ juror (8) -> ballot [Ballot]"""
+    CONTRADICTION = b"x"
+    """seat (8) -> its newest contradiction [Contradiction]"""
 
 
 def u32(*values: int) -> bytes:

@@ -81,6 +81,7 @@ class Table(IntEnum):
     MEMBER_KEYS = 22
     BANK_ATTESTATIONS = 23
     FINGERPRINTS = 24
+    CONTRADICTIONS = 25
 
 
 TABLES = len(Table)
@@ -135,7 +136,7 @@ class TableReader:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._lengths, self._roots = _read_heads(reader)
+        self._lengths, self._roots = read_heads(reader)
 
     def length(self, table: Table) -> int:
         """The number of rows; the next id."""
@@ -211,7 +212,13 @@ class TableReader:
         return min(WIDTH, self._lengths[table] - number * WIDTH)
 
 
-def _read_heads(reader: Reader) -> tuple[list[int], list[bytes]]:
+def heads_value(lengths: Sequence[int], roots: Sequence[bytes]) -> bytes:
+    """The value at ``LENGTHS`` for lengths and roots by tag (index 0 unused)."""
+    heads = zip(lengths[1:], roots[1:], strict=True)
+    return seal(LENGTHS, b"".join(_HEAD.pack(length, root) for length, root in heads))
+
+
+def read_heads(reader: Reader) -> tuple[list[int], list[bytes]]:
     """Lengths and roots by tag (index 0 unused). A store without tables, or with fewer of them, has empty ones."""
     lengths = [0] * (TABLES + 1)
     roots = [EMPTY_CHILD] * (TABLES + 1)
@@ -292,8 +299,7 @@ class Tables(TableReader):
                 self._roots[tag] = self._flush(tag)
                 changed = True
         if changed:
-            heads = zip(self._lengths[1:], self._roots[1:], strict=True)
-            self._overlay.put(LENGTHS, seal(LENGTHS, b"".join(_HEAD.pack(length, root) for length, root in heads)))
+            self._overlay.put(LENGTHS, heads_value(self._lengths, self._roots))
             self._flushed = list(self._lengths)
         return state_root(self._roots)
 

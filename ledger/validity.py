@@ -31,6 +31,7 @@ from .clock import clock
 from .codec import encode
 from .deadlines import backlog_ms, next_due
 from .errors import InvariantViolation, PeerError
+from .evidence import Accused, SetSince, accused, check_items, sets_with
 from .limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, PROTOCOL_VERSION, VALIDITY_WINDOW_MS
 from .organisations import validator_rows, validator_set
 from .params import ChainParams
@@ -74,6 +75,10 @@ class HeightView:
     """Ledger time at which more deadlines are due than one block may execute; ``None``: there are not so many."""
     certifying_due: bool
     """Whether this block holds a transaction or changed the state root: then the next one is due at once."""
+    recent_sets: tuple[SetSince, ...] = ()
+    """The validator sets that evidence in block height + 1 may name, ascending; the last is V(height + 1)."""
+    accused: tuple[Accused, ...] = ()
+    """Seats whose contradiction is recorded, after this block."""
 
     def ledger_time(self, time_ms: int) -> int:
         """Ledger time of the next block, had it the consensus time ``time_ms``."""
@@ -114,6 +119,7 @@ def view_at_genesis(
             next_due_ms=None,
             backlog_ms=None,
             certifying_due=False,
+            recent_sets=(SetSince(0, header.epoch, validators),),
         ),
     )
 
@@ -144,6 +150,9 @@ def view_after(
             state_root=state_root,
             receipts_root=receipts_root,
             certifying_due=header.tx_count > 0 or state_root != view.state_root,
+            recent_sets=sets_with(
+                view.recent_sets, SetSince(header.height + 1, header.epoch, view.after_next_validators)
+            ),
         ),
     )
 
@@ -160,10 +169,12 @@ def restored_view(
     next_validators: tuple[ValidatorEntry, ...],
     state_root: bytes,
     receipts_root: bytes,
+    recent_sets: tuple[SetSince, ...],
 ) -> HeightView:
     """The view at a stored head above 0, at a start: ``reader`` is the store.
 
     ``validators`` and ``next_validators`` are V(height) and V(height + 1) as the node kept them; ``header`` binds both.
+    ``recent_sets`` are those of the headers of the last ``evidence.AGE_BLOCKS_MAX`` heights, folded by ``sets_with``.
     Raises ``InvariantViolation`` when they are not those.
     """
     if (validators_hash(validators), validators_hash(next_validators)) != (
@@ -191,6 +202,7 @@ def restored_view(
             next_due_ms=None,
             backlog_ms=None,
             certifying_due=header.tx_count > 0 or state_root != header.state_root,
+            recent_sets=sets_with(recent_sets, SetSince(header.height + 1, header.epoch, next_validators)),
         ),
     )
 
@@ -205,6 +217,7 @@ def _derive(reader: Reader, view: HeightView) -> HeightView:
         eligible=eligible(view.next_validators, skips(validator_rows(state)), view.height + 1),
         next_due_ms=next_due(state),
         backlog_ms=backlog_ms(state),
+        accused=accused(state),
     )
 
 
@@ -277,8 +290,7 @@ def check_body(
         raise PeerError("BODY_TOO_LARGE", f"{body_bytes} bytes, at most {BLOCK_BODY_BYTES_MAX}")
     if body.recovery is not None:
         raise PeerError("UNEXPECTED_RECOVERY")
-    if body.evidence:
-        raise PeerError("UNEXPECTED_EVIDENCE", f"{len(body.evidence)} items")
+    check_items(view.recent_sets, view.accused, view.chain_id, header.height, body.evidence)
     if header.evidence_root != evidence_root(body.evidence):
         raise PeerError("WRONG_EVIDENCE_ROOT")
     check_transactions(view, header, transactions)

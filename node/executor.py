@@ -34,7 +34,7 @@ async def execute(
 
     ``spent`` is told the seconds of work by step: execute, tree. What the loop did meanwhile is not in them.
     """
-    execution = begin_block(reader, view, header, body.parent_certificate)
+    execution = begin_block(reader, view, header, body.parent_certificate, body.evidence)
     since_s = now_s()
     execution.run_deadlines()
     for tx_id, transaction in transactions:

@@ -84,7 +84,7 @@ def replay(source: Store, genesis: Genesis, fresh: Store, *, to: int | None, pro
         difference = _check(view, block, transactions)
         if difference is not None:
             break
-        applied = apply_block(fresh, view, header, body.parent_certificate, transactions)
+        applied = apply_block(fresh, view, header, body.parent_certificate, transactions, body.evidence)
         difference = _receipts(height, blocks.receipts(height) or (), applied.receipts)
         if difference is not None:
             break

@@ -9,6 +9,7 @@ from ledger import validity
 from ledger.blocks import Header, genesis_certificate, header_hash, txs_root
 from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation
+from ledger.evidence import AGE_BLOCKS_MAX, SetSince, sets_with
 from ledger.genesis import Genesis, initial_batch
 from ledger.store import Store
 from ledger.validity import HeightView
@@ -48,8 +49,21 @@ def load_view(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
         next_validators=following,
         state_root=head.state_root,
         receipts_root=head.receipts_root,
+        recent_sets=_recent_sets(blocks, head.height),
     )
     return view, position
+
+
+def _recent_sets(blocks: BlockReader, head_height: int) -> tuple[SetSince, ...]:
+    """The validator sets of the last heights that evidence may name; a pruned store keeps those headers."""
+    sets: tuple[SetSince, ...] = ()
+    for height in range(max(0, head_height - AGE_BLOCKS_MAX), head_height + 1):
+        header = blocks.header(height)
+        validators = None if header is None else blocks.validators(header.validators_hash)
+        if header is None or validators is None:
+            raise InvariantViolation(f"the header or the validators of {height} are not in the store")
+        sets = sets_with(sets, SetSince(height, header.epoch, validators))
+    return sets
 
 
 def _begin(store: Store, genesis: Genesis) -> HeightView:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ledger import beacon, calendar
 from ledger.apply import Applied, apply_block
-from ledger.blocks import Body, Header, Receipt, genesis_certificate, header_hash
+from ledger.blocks import Body, Evidence, Header, Receipt, genesis_certificate, header_hash
 from ledger.codec import encode
 from ledger.genesis import (
     Genesis,
@@ -166,6 +166,10 @@ class Chain:
             if item.validator is not None
         }
 
+    def learn(self, validator: str, beacon_name: str) -> None:
+        """Sign for a seat that gets the keys of these names."""
+        self._seeds[key(validator)] = (seed(validator), seed(beacon_name))
+
     def fork(self) -> "Chain":
         """Another chain with the same past."""
         other = copy(self)
@@ -200,7 +204,12 @@ class Chain:
         )
 
     def propose(
-        self, raws: Sequence[bytes] = (), *, round_: int = 0, time_ms: int | None = None
+        self,
+        raws: Sequence[bytes] = (),
+        *,
+        round_: int = 0,
+        time_ms: int | None = None,
+        evidence: tuple[Evidence, ...] = (),
     ) -> tuple[Header, Body, list[tuple[bytes, Transaction]]]:
         """The block that the proposer of ``round_`` would propose."""
         creator = proposer(self.view.proposers(), round_)
@@ -214,8 +223,9 @@ class Chain:
             beacon_output=beacon.proof_to_hash(proof),
             beacon_proof=proof,
             parent_certificate=self.certificate,
+            evidence=evidence,
         )
-        body = Body(tuple(raws), (), self.certificate, None)
+        body = Body(tuple(raws), evidence, self.certificate, None)
         return header, body, [(transaction_id(raw), decode_transaction(raw)) for raw in raws]
 
     def certify(self, header: Header, round_: int = 0) -> Certificate:
@@ -233,11 +243,18 @@ class Chain:
         """Decide a block with the transactions (name, body)."""
         return self.raw_block([self.transaction(name, body) for name, body in sent], round_=round_, time_ms=time_ms)
 
-    def raw_block(self, raws: Sequence[bytes] = (), *, round_: int = 0, time_ms: int | None = None) -> Block:
-        header, body, transactions = self.propose(raws, round_=round_, time_ms=time_ms)
+    def raw_block(
+        self,
+        raws: Sequence[bytes] = (),
+        *,
+        round_: int = 0,
+        time_ms: int | None = None,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> Block:
+        header, body, transactions = self.propose(raws, round_=round_, time_ms=time_ms, evidence=evidence)
         check_header(self.view, header, encode(header))
         check_body(self.view, header, body, transactions, body_bytes=len(encode(body)))
-        applied = apply_block(self.store, self.view, header, body.parent_certificate, transactions)
+        applied = apply_block(self.store, self.view, header, body.parent_certificate, transactions, evidence)
         certificate = self.certify(header, round_)
         self.store.write(applied.batch)
         self.view, self.certificate = applied.view, certificate

@@ -15,8 +15,8 @@ from ledger.tables import Table, Tables
 
 # The proof of `sample` below. `@confio/ics23` 0.6.8, the public JavaScript verifier, accepts it with PROOF_SPEC,
 # refuses it with one bit of the value changed, and re-encodes it to the same bytes.
-GOLDEN_ROOT = "96b831f077193dc8568c49971f8e262da947140580fc346e617a6de394e59556"
-GOLDEN_SHA256 = "a5a85ef25d148a680338d39d852b341bb3545625d7753d5724e455f6c0305b12"
+GOLDEN_ROOT = "75c7c26c3bcb8498cdac465b12058c01fe73c32884c472a08be71b4e7ebb95a2"
+GOLDEN_SHA256 = "04e76759094bdb6a7f38765e2c6bec35fbcc7fce7af9fb2e14758d8a62f77194"
 
 
 def sample() -> tuple[bytes, Proof]:

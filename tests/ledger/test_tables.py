@@ -90,10 +90,10 @@ def test_the_root_is_that_of_the_definition(size: int) -> None:
     assert Tables(Overlay(store)).root() == root
 
 
-def test_the_root_of_the_empty_state_binds_24_empty_tables() -> None:
+def test_the_root_of_the_empty_state_binds_25_empty_tables() -> None:
     tables = Tables(Overlay(MemoryStore()))
     assert tables.root() == slow_state_root({})
-    assert read_lengths(tables.get(Table.META, 0)) == [1] + [0] * 23
+    assert read_lengths(tables.get(Table.META, 0)) == [1] + [0] * 24
     assert tables.table_root(Table.PLANS) == bytes(32)
 
 
@@ -102,6 +102,7 @@ def test_the_tags_are_the_positions_of_ledger_1() -> None:
         "meta", "plans", "plan_versions", "organisations", "validators", "members", "spans", "cohorts", "frozen",
         "accounts", "claims", "settlements", "collections", "draws", "disputes", "ballots", "jurors", "proposals",
         "attestations", "evidence", "access_log", "member_keys", "bank_attestations", "fingerprints",
+        "contradictions",
     ]  # fmt: skip
     assert [(table.name.lower(), int(table)) for table in Table] == [(name, at) for at, name in enumerate(names, 1)]
 
@@ -187,7 +188,7 @@ def test_a_lengths_proof_binds_every_length() -> None:
     reader = TableReader(committed((Table.PLANS, [b"p"]), (Table.MEMBERS, rows_of(300))))
     proof = reader.prove(Table.META, 0)
     assert proofs.verify(reader.root(), row_key(Table.META, 0), proof.value, proof.encode())
-    assert read_lengths(proof.value) == [reader.length(table) for table in Table] == [1, 1, 0, 0, 0, 300] + [0] * 18
+    assert read_lengths(proof.value) == [reader.length(table) for table in Table] == [1, 1, 0, 0, 0, 300] + [0] * 19
 
 
 def test_a_tree_that_grows_over_a_full_one_keeps_it() -> None:

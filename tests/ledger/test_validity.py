@@ -147,11 +147,11 @@ def test_a_body_may_have_four_mebibytes_and_no_byte_more() -> None:
     assert body_code(header, body, body_bytes=BLOCK_BODY_BYTES_MAX + 1) == "BODY_TOO_LARGE"
 
 
-def test_bodies_hold_no_evidence_and_no_recovery_yet() -> None:
+def test_the_header_binds_the_evidence_and_a_recovery_stands_only_where_an_epoch_begins() -> None:
     header, body = proposed()
     vote = SignedVote(Prepare(1, 0, HASH), 0, bytes(64))
     evidence = (Evidence(0, vote, vote),)
-    assert body_code(header, replace(body, evidence=evidence)) == "UNEXPECTED_EVIDENCE"
+    assert body_code(header, replace(body, evidence=evidence)) == "BAD_EVIDENCE"
     assert body_code(replace(header, evidence_root=evidence_root(evidence)), body) == "WRONG_EVIDENCE_ROOT"
     recovery = RecoveryRecord(HASH, 1, 1, HASH, (), ())
     assert body_code(header, replace(body, recovery=recovery)) == "UNEXPECTED_RECOVERY"
@@ -240,6 +240,7 @@ def test_a_view_restored_from_the_store_is_the_one_that_execution_left() -> None
         next_validators=view.next_validators,
         state_root=view.state_root,
         receipts_root=view.receipts_root,
+        recent_sets=view.recent_sets,
     )
     assert restored == view
     with pytest.raises(InvariantViolation):
@@ -254,4 +255,5 @@ def test_a_view_restored_from_the_store_is_the_one_that_execution_left() -> None
             next_validators=view.next_validators,
             state_root=view.state_root,
             receipts_root=view.receipts_root,
+            recent_sets=view.recent_sets,
         )

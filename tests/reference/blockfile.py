@@ -140,10 +140,12 @@ def walk(path: Path, genesis: Genesis) -> Iterator[Block]:
         if previous_hash is not None:
             _same(f"header {height}: parent", header[4], previous_hash)
             _same(f"header {height}: receipts root of the parent", header[14], previous_receipts)
-        transactions, _evidence, parent_certificate, _recovery = _unpack(body_raw, f"body {height}")
+        transactions, evidence, parent_certificate, _recovery = _unpack(body_raw, f"body {height}")
         ids = [sha256(raw).digest() for raw in transactions]
         _same(f"header {height}: root of the transactions", header[6], merkle_root(ids))
         _same(f"header {height}: count of the transactions", header[7], len(ids))
+        pieces = [msgpack.packb(piece, use_bin_type=True) for piece in evidence]
+        _same(f"header {height}: root of the evidence", header[8], merkle_root(pieces))
         parent_hash = sha256(msgpack.packb(parent_certificate, use_bin_type=True)).digest()
         _same(f"header {height}: parent certificate", header[12], bytes(32) if height == 1 else parent_hash)
         previous_hash = sha256(header_raw).digest()
