@@ -420,7 +420,7 @@ def _propose_out_of_turn(node: ByzantineNode) -> None:
 
 def _keep_a_transaction(node: ByzantineNode) -> None:
     """A transaction that nobody else has, for the next block of ours."""
-    node._admit(node.new_transaction())
+    node.pool.admit(node.new_transaction())
 
 
 def _change_round(node: ByzantineNode) -> None:

@@ -38,7 +38,8 @@ from ledger.transactions import transaction_id
 from ledger.votes import Certificate, Commit, Prepare, Proposal, RoundChange
 
 from .marks import Marks
-from .node import SimNode, number_of
+from .names import number_of
+from .node import SimNode
 from .oracle import Oracle, enough
 from .replica import CHAIN_ID, Sealed
 

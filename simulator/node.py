@@ -21,21 +21,21 @@ from consensus.messages import RECENT_BYTES_MAX, Message, decode_message, encode
 from consensus.records import FirstRecord, Record
 from consensus.safety import SafetyRules
 from consensus.scheme import Scheme
-from ledger.errors import HuzhuError, OperatorError, TransactionRejected
-from ledger.transactions import decode_transaction, transaction_id
-from ledger.votes import Certificate, ValidatorEntry, quorum
-from node.mempool import Limits, Mempool, SignerClass
+from ledger.errors import HuzhuError, OperatorError
+from ledger.transactions import transaction_id
+from ledger.votes import Certificate, ValidatorEntry
 
 from .disk import LogDisk
+from .names import number_of, peer_key
 from .network import Network
+from .pool import Pool
 from .replica import CHAIN_ID, START_MS, Replica, Sealed
+from .sync import Sync
 from .world import World
 
 BLOCK_BYTES: Final = 4_000
 BLOCK_TRANSACTIONS: Final = 8
 SYNC_BLOCKS_MAX: Final = 8
-SYNC_TIMEOUT_MS: Final = 800
-PUSH_AGAIN_MS: Final = 1_500
 
 
 class Watcher(Protocol):
@@ -106,7 +106,6 @@ class SimNode:
         """The log's position that the database's newest batch names."""
         self.log_lost = False
         """The log is gone; the next start declares it lost."""
-        self.mempool = _new_mempool()
         self.honest = True
         self.alive = False
         self.life = 0
@@ -124,12 +123,8 @@ class SimNode:
         self._feeding = False
         self._timers: dict[ev.TimerKind, int] = {}
         self._fsync_at_ms = 0
-        self._said: set[ev.DueReason] = set()
-        self._due_mark = 0
-        self._pushed_ms = 0
-        self._claims: dict[int, int] = {}
-        self._fetching = 0
-        self._fetches = 0
+        self.pool = Pool(self)
+        self.sync = Sync(self)
 
     def __str__(self) -> str:
         return f"n{self.number}.{self.life}"
@@ -163,7 +158,6 @@ class SimNode:
         self.life += 1
         self.alive = True
         self._reset()
-        self.mempool = _new_mempool()
         written = tuple(self.disk.durable_records)
         try:
             if self.log_lost:
@@ -222,7 +216,7 @@ class SimNode:
 
     def _link_up(self, other: "SimNode") -> None:
         def up() -> None:
-            index = self._index_of(other)
+            index = self.index_of(other)
             if index is not None:
                 self.feed(ev.PeerUp(index))
 
@@ -234,49 +228,9 @@ class SimNode:
     def _open_height(self) -> None:
         context = self.context = self.replica.context(self.keys, self.peers.timing)
         self.safety.begin(context.epoch, context.height, tuple(entry.validator_key for entry in context.validators))
-        self._said.clear()
         nonce = self.world.random.randbytes(32)
         self.feed(ev.HeightStarted(context, nonce))
-        if len(self.mempool):
-            self._say(ev.DueReason.PENDING)
-        self._watch_due()
-
-    def _watch_due(self) -> None:
-        self._due_mark += 1
-        mark = self._due_mark
-        view = self.replica.view
-        now_ms = self.clock_ms
-        wait_ms = view.header.time_ms + view.params.heartbeat_ms - now_ms
-        if view.next_due_ms is not None:
-            wait_ms = min(wait_ms, view.next_due_ms - view.ledger_time(now_ms))
-        if wait_ms <= 0:
-            self._say(ev.DueReason.HEARTBEAT)
-            wait_ms = view.params.heartbeat_ms
-        if len(self.mempool):
-            self._watch_old(view.params.announce_bound_ms, len(view.next_validators))
-            wait_ms = min(wait_ms, view.params.announce_bound_ms)
-
-        def again() -> None:
-            if self._due_mark == mark:
-                self._watch_due()
-
-        self.later(max(1, wait_ms), again)
-
-    def _watch_old(self, bound_ms: int, n: int) -> None:
-        now_ms = self.world.now_ms
-        if self.mempool.oldest_due(bound_ms, quorum(n), now_ms) is not None:
-            self._say(ev.DueReason.ANNOUNCED)
-        if now_ms - self._pushed_ms >= PUSH_AGAIN_MS:
-            self._pushed_ms = now_ms
-            for tx_id in self.mempool.older_than(PUSH_AGAIN_MS, now_ms, 16):
-                raw = self.mempool.raw(tx_id)
-                if raw is not None:
-                    self._gossip(raw)
-
-    def _say(self, reason: ev.DueReason) -> None:
-        if reason not in self._said:
-            self._said.add(reason)
-            self.feed(ev.BlockDue(self.height + 1, reason))
+        self.pool.height_opened()
 
     # ---- events and effects ----
 
@@ -367,7 +321,7 @@ class SimNode:
         """A consensus message off a link."""
         self.world.trace(str(self), f"recv {type(message).__name__} {sender.number}")
         self.peers.watcher.received(self, sender.number, message)
-        self.feed(ev.Received(sender.peer, self._index_of(sender), message))
+        self.feed(ev.Received(sender.peer, self.index_of(sender), message))
 
     def _set_timer(self, effect: fx.SetTimer) -> None:
         timer = effect.timer
@@ -384,7 +338,7 @@ class SimNode:
         context = self.context
         if effect.height != self.height + 1 or context is None or context.index is None:
             return
-        picked = self.mempool.pick(BLOCK_BYTES, BLOCK_TRANSACTIONS, max(self.clock_ms, self._above_parent()))
+        picked = self.pool.mempool.pick(BLOCK_BYTES, BLOCK_TRANSACTIONS, max(self.clock_ms, self._above_parent()))
         block = self.replica.build(context.validators[context.index], self.safety.beacon_proof, picked, self.clock_ms)
         transactions = tuple(raw for _, raw in picked)
         recent = transactions if self.world.chance(0.5) and sum(map(len, transactions)) <= RECENT_BYTES_MAX else ()
@@ -394,7 +348,7 @@ class SimNode:
         return self.replica.view.header.time_ms + 1
 
     def _fetch(self, effect: fx.FetchBody) -> None:
-        found = tuple(None if self.peers.mempool_gap() else self.mempool.raw(tx_id) for tx_id in effect.ids)
+        found = tuple(None if self.peers.mempool_gap() else self.pool.mempool.raw(tx_id) for tx_id in effect.ids)
         self._queue.append(ev.BodyAvailable(effect.height, effect.hash, found))
 
     def _check(self, effect: fx.CheckBlock) -> None:
@@ -420,14 +374,14 @@ class SimNode:
         self.known = self.disk.batched = sealed.log
         self.world.trace(str(self), f"commit {sealed.height}", sealed.hash)
         self.peers.watcher.committed(self, sealed)
-        self.mempool.remove_committed([transaction_id(raw) for raw in transactions], sealed.header.time_ms)
+        self.pool.mempool.remove_committed([transaction_id(raw) for raw in transactions], sealed.header.time_ms)
         self._open_height()
         for other in self.peers.nodes:
-            if other is not self and self._index_of(other) is None:
-                self._claim_to(other)
+            if other is not self and self.index_of(other) is None:
+                self.sync.claim_to(other)
 
     def _behind(self, effect: fx.Behind) -> None:
-        self.claim(number_of(effect.peer), effect.head_height)
+        self.sync.claim(number_of(effect.peer), effect.head_height)
 
     def _compact(self, effect: fx.Compact) -> None:
         if self.disk.compact(effect.epoch, effect.height):
@@ -436,9 +390,18 @@ class SimNode:
     def _watched_only(self, effect: fx.Effect) -> None:
         """Evidence and blame: the watcher judges them."""
 
+    def blocks_from(self, first: int) -> tuple[Sealed, ...]:
+        """What we serve to a node that is behind."""
+        return tuple(self.replica.chain[first - 1 : first - 1 + SYNC_BLOCKS_MAX])
+
+    def reach(self, other: "SimNode", action: Callable[["SimNode"], None]) -> None:
+        """Something other than a consensus message: ``other`` does ``action`` when it arrives."""
+        self.peers.network.carry(self.number, other.number, lambda: other.later(0, lambda: action(other)))
+
     # ---- who is who ----
 
-    def _index_of(self, other: "SimNode") -> int | None:
+    def index_of(self, other: "SimNode") -> int | None:
+        """Position of the other's seat in V(open height)."""
         validators = self.replica.view.next_validators
         return next((index for index, entry in enumerate(validators) if entry.seat == other.seat), None)
 
@@ -451,139 +414,9 @@ class SimNode:
         context = self.context
         return None if context is None or context.index is None else context.validators[context.index]
 
-    # ---- transactions ----
-
-    def submit(self, raw: bytes) -> None:
-        """A client sends a transaction."""
-        if self.alive and self._admit(raw):
-            self._gossip(raw)
-
-    def _gossip(self, raw: bytes) -> None:
-        for other in self.peers.nodes:
-            if other is not self:
-                self._send_other(other, lambda node: node.take_transaction(self, raw))
-
-    def take_transaction(self, sender: "SimNode", raw: bytes) -> None:
-        """A pushed transaction off a link."""
-        fresh = self._admit(raw)
-        tx_id = transaction_id(raw)
-        self.announced(sender, tx_id)
-        if fresh:
-            for other in self.peers.nodes:
-                if other is not self:
-                    self._send_other(other, lambda node: node.announced(self, tx_id))
-
-    def announced(self, sender: "SimNode", tx_id: bytes) -> None:
-        """``sender`` says that it has a transaction."""
-        index = self._index_of(sender)
-        if index is not None:
-            self.mempool.announce(index, [tx_id])
-
-    def _admit(self, raw: bytes) -> bool:
-        tx_id = transaction_id(raw)
-        transaction = decode_transaction(raw)
-        if self.replica.seen(tx_id) or transaction.valid_until_ms < self.replica.view.header.time_ms:
-            return False
-        if not self.replica.authentic(raw, transaction):
-            self.peers.watcher.happened("unsigned_refused")
-            return False
-        try:
-            self.mempool.add(tx_id, raw, transaction, self.world.now_ms)
-        except TransactionRejected:
-            return False
-        self.announced(self, tx_id)
-        self._say(ev.DueReason.PENDING)
-        if len(self.mempool) == 1:
-            self._watch_due()
-        return True
-
-    def _send_other(self, other: "SimNode", action: Callable[["SimNode"], None]) -> None:
-        self.peers.network.carry(self.number, other.number, lambda: other.later(0, lambda: action(other)))
-
-    # ---- synchronisation ----
-
-    def _claim_to(self, other: "SimNode") -> None:
-        height = self.height
-        self._send_other(other, lambda node: node.claim(self.number, height))
-
-    def claim(self, number: int, height: int) -> None:
-        """Node ``number`` says that its head is ``height``."""
-        self._claims[number] = max(height, self._claims.get(number, 0))
-        self._fetch_blocks()
-
-    def _fetch_blocks(self) -> None:
-        able = sorted(number for number, height in self._claims.items() if height > self.height)
-        if not able or self._fetching:
-            return
-        asked = self.world.random.choice(able)
-        self._fetches += 1
-        mark = self._fetching = self._fetches
-        first = self.height + 1
-        self.world.trace(str(self), f"fetch {first} from {asked}")
-
-        def answer(node: "SimNode") -> None:
-            blocks = node.blocks_from(first)
-            node._send_other(self, lambda _: self._take_blocks(asked, mark, blocks))
-
-        def give_up() -> None:
-            if self._fetching == mark:
-                self._refute(asked)
-
-        self._send_other(self.peers.nodes[asked], answer)
-        self.later(SYNC_TIMEOUT_MS, give_up)
-
-    def blocks_from(self, first: int) -> tuple[Sealed, ...]:
-        """What we serve to a node that is behind."""
-        return tuple(self.replica.chain[first - 1 : first - 1 + SYNC_BLOCKS_MAX])
-
-    def _take_blocks(self, number: int, mark: int, blocks: tuple[Sealed, ...]) -> None:
-        if self._fetching != mark:
-            return
-        life = self.life
-        if not blocks:
-            self._refute(number)
-            return
-        for sealed in blocks:
-            if sealed.height != self.height + 1:
-                continue
-            if not self._proven(sealed):
-                self._refute(number)
-                return
-            self.commit(sealed.block, sealed.transactions, sealed.certificate)
-            if not self.alive or self.life != life:
-                return
-        self._fetching = 0
-        self._fetch_blocks()
-
-    def _proven(self, sealed: Sealed) -> bool:
-        view, certificate = self.replica.view, sealed.certificate
-        if (certificate.height, certificate.block_hash) != (view.height + 1, sealed.hash):
-            return False
-        return self.replica.oracle.certificate_fault(certificate, view.next_validators) is None
-
-    def _refute(self, number: int) -> None:
-        self._fetching = 0
-        self._claims.pop(number, None)
-        self.feed(ev.HeadRefuted(peer_key(number)))
-        self._fetch_blocks()
-
-
-def peer_key(number: int) -> bytes:
-    """The node key of node ``number``'s links."""
-    return b"node" + number.to_bytes(4, "big")
-
-
-def number_of(peer: bytes) -> int:
-    """The reverse of ``peer_key``."""
-    return int.from_bytes(peer[4:], "big")
-
 
 def _never(_node: SimNode, _where: str) -> bool:
     return False
-
-
-def _new_mempool() -> Mempool:
-    return Mempool(Limits(transactions_max=256, bytes_max=1_000_000), lambda _key: SignerClass.ORGANISATION)
 
 
 _PERFORM: Final[dict[type[fx.Effect], str]] = {

@@ -293,13 +293,13 @@ class Simulation:
         else:
             raw = self.workload.transaction(random.choice((200, 1_000, 5_000, 60_000)))
             self._sent.append(raw)
-        random.choice(self.nodes).submit(raw)
+        random.choice(self.nodes).pool.submit(raw)
 
     def _change_set(self) -> None:
         random = self.world.random
         seat = random.randrange(len(self.nodes))
         raw = self._light.change(random.choice((REMOVE, ADD, ADD, ROTATE)) + seat, 60_000)
-        random.choice(self.nodes).submit(raw)
+        random.choice(self.nodes).pool.submit(raw)
 
     def _partition(self) -> None:
         random, numbers = self.world.random, [node.number for node in self.nodes]
