@@ -16,7 +16,7 @@ from typing import Final
 from ledger.blocks import Header, Receipt
 from ledger.codec import Wire, decode_own, digest, encode
 from ledger.errors import InvariantViolation
-from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader
+from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader, prefix_stop
 from ledger.votes import Certificate, ValidatorEntry
 
 HEAD_KEY: Final = META + b"head"
@@ -51,6 +51,13 @@ class Place(Wire, frozen=True):
 
 
 class StoredUndo(Wire, frozen=True):
+class StoredTransition(Wire, frozen=True):
+    """A header that announces another validator set for the next height, and a certificate of it, as exact bytes."""
+
+    header: bytes
+    certificate: bytes
+
+
     """What a block overwrote: key and old value, None where there was none."""
 
     changes: tuple[tuple[bytes, bytes | None], ...]
@@ -118,6 +125,11 @@ class BlockReader:
         return None if raw is None else decode_own(tuple[ValidatorEntry, ...], raw)
 
     def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
+    def transitions(self, above: int = 0) -> Iterator[StoredTransition]:
+        """Those of the heights above ``above``, ascending; they are never pruned."""
+        for _, raw in self._reader.scan(_at(_TRANSITION, above + 1), prefix_stop(_TRANSITION)):
+            yield decode_own(StoredTransition, raw)
+
         """Whether the id was committed and has not expired since."""
         return self._reader.get(seen_key(tx_id, valid_until_ms)) is not None
 
@@ -147,7 +159,7 @@ def put_block(
     if (body is None) != (height == 0):
         raise InvariantViolation(f"block {height} with the wrong body")
     number = height.to_bytes(8, "big")
-    batch.put(_at(_HEADER, height), header)
+    put_header(batch, height, block_hash, header)
     if body is not None:
         batch.put(_at(_BODY, height), body)
     batch.put(_at(_CERTIFICATE, height), encode(certificate))
@@ -156,6 +168,17 @@ def put_block(
     for position, (tx_id, valid_until_ms) in enumerate(transactions):
         batch.put(_TRANSACTION + tx_id, number + position.to_bytes(4, "big"))
         batch.put(seen_key(tx_id, valid_until_ms), b"")
+
+
+def put_header(batch: Batch, height: int, block_hash: bytes, header: bytes) -> None:
+    """Add a header alone: of a block from before the window that a snapshot brings in full."""
+    batch.put(_at(_HEADER, height), header)
+    batch.put(_HEIGHT_OF + block_hash, height.to_bytes(8, "big"))
+
+
+def put_transition(batch: Batch, height: int, transition: StoredTransition) -> None:
+    """Keep the header by which the validator set changes: a node that joins follows these from the genesis."""
+    batch.put(_at(_TRANSITION, height), encode(transition))
 
 
 def put_validators(batch: Batch, *sets: tuple[ValidatorEntry, ...]) -> None:

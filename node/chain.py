@@ -46,7 +46,7 @@ from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
 from . import blockstore
-from .blockstore import BlockReader, HeadRecord
+from .blockstore import BlockReader, HeadRecord, StoredTransition
 from .executor import execute, undo_of
 from .mempool import Mempool
 from .steps import Steps
@@ -474,6 +474,8 @@ class Chain:
                 batch.delete(key)
             self._seen_minute = minute
         return batch
+            transition = StoredTransition(block.header_raw, encode(certificate))
+            blockstore.put_transition(batch, block.height, transition)
 
     # ---- serving ----
 
