@@ -68,7 +68,7 @@ class Built:
 
 def rows_under(level: int) -> int:
     """Most rows below a node of ``level``."""
-    return WIDTH ** (level + 1)
+    return 1 << 4 * (level + 1)
 
 
 def root_level(length: int) -> int:

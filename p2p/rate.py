@@ -14,12 +14,20 @@ class TokenBucket:
 
     def take(self, count: float, now_s: float) -> bool:
         """Take ``count`` tokens, or none of them and answer false."""
-        self._tokens = min(self._burst, self._tokens + (now_s - self._then_s) * self._rate_per_s)
-        self._then_s = now_s
+        self._fill(now_s)
         if count > self._tokens:
             return False
         self._tokens -= count
         return True
+
+    def draw(self, count: float, now_s: float) -> None:
+        """Take ``count`` tokens, which may leave a debt: for what is known only once it is done."""
+        self._fill(now_s)
+        self._tokens -= count
+
+    def _fill(self, now_s: float) -> None:
+        self._tokens = min(self._burst, self._tokens + (now_s - self._then_s) * self._rate_per_s)
+        self._then_s = now_s
 
 
 class InboundLimits:

@@ -1,0 +1,130 @@
+"""What makes an offered snapshot believable: from the genesis to a certified header, and from it to the table roots.
+
+Rules of this file
+
+* Pure. The validators of the genesis are trusted; every later set is announced by a header that a quorum of the set
+  before it has certified (a ``Transition``); the newest set has certified the header that holds the state root. This
+  trusts what the full chain of headers trusts, for a header names the next set, and costs one certificate a change.
+* Transitions do not lead across a recovery (CONSENSUS §6): its first block is signed by a set nobody announced.
+* The table lengths are claims until row 0 of ``meta`` is there (``check_lengths``); the roots are bound at once.
+"""
+
+from dataclasses import dataclass
+
+from ledger.blocks import Header, decode_certificate, decode_header, header_hash, validators_hash
+from ledger.codec import encode
+from ledger.errors import MalformedBytes, PeerError
+from ledger.genesis import Genesis
+from ledger.limits import PROTOCOL_VERSION
+from ledger.tables import TABLES, Table, TableReader, read_lengths, state_root
+from ledger.votes import Certificate, ValidatorEntry, certificate_fault
+
+from .blockstore import BlockReader
+from .snapshot_wire import Snapshot, Transition
+
+ValidatorSet = tuple[ValidatorEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A snapshot whose header is certified: what a node that joins fetches."""
+
+    height: int
+    """Of the certifying header; the state is that after the block before."""
+    header: Header
+    header_raw: bytes
+    certificate: Certificate
+    transitions: tuple[Transition, ...]
+    lengths: tuple[int, ...]
+    """By table tag; index 0 unused. Claims, until ``check_lengths``."""
+    roots: tuple[bytes, ...]
+    """By table tag; bound by the header."""
+    sets: tuple[ValidatorSet, ...]
+    """Every validator set there was, the genesis set first."""
+
+    @property
+    def rows(self) -> int:
+        """Of all tables."""
+        return sum(self.lengths)
+
+    @property
+    def identity(self) -> tuple[bytes, tuple[int, ...]]:
+        """Equal for two offers of which one may be fetched from both peers."""
+        return self.header_raw, self.lengths
+
+
+def make_offer(height: int, header: bytes, certificate: bytes, state: TableReader, blocks: BlockReader) -> Snapshot:
+    """Offer the tables of ``state``, the state after ``height`` - 1, which ``header`` of ``height`` certifies."""
+    transitions = []
+    for item in blocks.transitions():
+        decoded = decode_header(item.header)
+        following = blocks.validators(decoded.next_validators_hash)
+        if decoded.height < height and following is not None:
+            transitions.append(Transition(item.header, item.certificate, following))
+    tables = [Table(tag) for tag in range(1, TABLES + 1)]
+    return Snapshot(
+        height=height,
+        header=header,
+        certificate=certificate,
+        transitions=tuple(transitions),
+        lengths=tuple(state.length(table) for table in tables),
+        roots=tuple(state.table_root(table) for table in tables),
+    )
+
+
+def check_offer(genesis: Genesis, offer: Snapshot) -> Target:
+    """The offer's target, once its header is proven from the genesis and its roots from the header.
+
+    Raises ``PeerError`` BAD_OFFER."""
+    validators = genesis.validators()
+    sets = [validators]
+    height = 0
+    for item in offer.transitions:
+        header, _ = _certified(genesis, item.header, item.certificate, validators)
+        if header.height <= height or header.next_validators_hash != validators_hash(item.following):
+            raise PeerError("BAD_OFFER", f"header {header.height} does not announce the validators that follow")
+        height, validators = header.height, item.following
+        sets.append(validators)
+    header, certificate = _certified(genesis, offer.header, offer.certificate, validators)
+    if header.height != offer.height or header.height <= height:
+        raise PeerError("BAD_OFFER", f"the header of {offer.height} says {header.height}")
+    roots = (bytes(32), *offer.roots)
+    if state_root(roots) != header.state_root:
+        raise PeerError("BAD_OFFER", f"the tables are not those of header {header.height}")
+    return Target(
+        height=header.height,
+        header=header,
+        header_raw=offer.header,
+        certificate=certificate,
+        transitions=offer.transitions,
+        lengths=(0, *offer.lengths),
+        roots=roots,
+        sets=tuple(sets),
+    )
+
+
+def check_lengths(target: Target, meta_row: bytes) -> None:
+    """Compare the offered lengths with row 0 of ``meta``, which the header binds. Raises ``PeerError`` BAD_OFFER."""
+    bound = read_lengths(meta_row)
+    if tuple(bound) != target.lengths[1:]:
+        raise PeerError("BAD_OFFER", "the tables have other lengths than were offered")
+
+
+def _certified(
+    genesis: Genesis, header_raw: bytes, certificate_raw: bytes, validators: ValidatorSet
+) -> tuple[Header, Certificate]:
+    try:
+        header, certificate = decode_header(header_raw), decode_certificate(certificate_raw)
+    except MalformedBytes as error:
+        raise PeerError("BAD_OFFER", error.detail) from error
+    where = f"header {header.height}"
+    if not 1 <= header.version <= PROTOCOL_VERSION:
+        raise PeerError("BAD_OFFER", f"{where} has protocol version {header.version}, known is {PROTOCOL_VERSION}")
+    if encode(header) != header_raw or header.validators_hash != validators_hash(validators):
+        raise PeerError("BAD_OFFER", f"{where} is not signed by the validators that were announced")
+    if (certificate.height, certificate.block_hash) != (header.height, header_hash(header_raw)):
+        raise PeerError("BAD_OFFER", f"the certificate of {where} is another block's")
+    fault = certificate_fault(certificate, validators, genesis.chain_id, header.epoch)
+    if fault is not None or header.height == 0:
+        raise PeerError("BAD_OFFER", f"{where}: {fault}")
+    return header, certificate
