@@ -23,7 +23,7 @@ from .actions import RemoveValidator
 from .blocks import Evidence, SignedVote
 from .codec import digest, encode
 from .errors import InvariantViolation, PeerError
-from .limits import EVIDENCE_ITEMS_MAX
+from .limits import EVIDENCE_BYTES_MAX, EVIDENCE_ITEMS_MAX
 from .proposals import UNDECIDED, open_proposal
 from .rows import NONE, Contradiction, Validator
 from .rows import Proposal as ProposalRow
@@ -139,6 +139,8 @@ def check_item(
 
     Raises ``PeerError``: BAD_EVIDENCE, EVIDENCE_TOO_OLD, EVIDENCE_KNOWN.
     """
+    if len(encode(evidence)) > EVIDENCE_BYTES_MAX:
+        raise PeerError("BAD_EVIDENCE", f"larger than {EVIDENCE_BYTES_MAX} bytes")
     if kind_of(evidence) is None:
         raise PeerError("BAD_EVIDENCE", "the two messages do not contradict each other")
     if not 1 <= evidence.first.message.height <= height:

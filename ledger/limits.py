@@ -25,6 +25,8 @@ BLOCK_DEADLINES_MAX: Final = 1_000
 HEADER_BYTES_MAX: Final = 2_048
 CERTIFICATE_BYTES_MAX: Final = 16_384
 EVIDENCE_ITEMS_MAX: Final = 16
+EVIDENCE_BYTES_MAX: Final = 1_024
+"""Largest encoded piece of evidence: two votes with their signatures take about 300."""
 
 VALIDATORS_MAX: Final = 128
 VALIDITY_WINDOW_MS: Final = 600_000

@@ -19,9 +19,11 @@ from typing import Any, Final
 
 from consensus.core import Consensus
 from consensus.log import Position
+from ledger.blocks import Evidence
 from ledger.errors import HuzhuError, InvariantViolation, OperatorError
 from p2p.clock import Clock, SystemClock
 from p2p.gossip import TransactionGossip
+from p2p.limits import Channel
 from p2p.peers import Address
 
 from .admission import Admission, signer_class
@@ -31,6 +33,7 @@ from .chain import Chain, Committed
 from .config import Config
 from .disk import DiskGuard, free_bytes
 from .driver import Driver
+from .evidence import EvidencePool
 from .files import Files
 from .health import Heartbeat
 from .keys import NodeKeys, load_node_keys
@@ -47,6 +50,7 @@ from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import Verifier
 from .votelog import ROTATE_BYTES
+from .wire import Found, decode_found, encode_wire, is_found
 
 LOG_RETRY_S: Final = 1.0
 """How often a signing log that met a full disk tries again."""
@@ -160,6 +164,7 @@ class Node:
             write=self._disk.write,
             log_position=self._disk.log_position,
             steps=self.steps,
+            evidence=lambda: self.evidence.pick(),
         )
         self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self)
         self.network = self.neighbours.network
@@ -201,11 +206,19 @@ class Node:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.set_threshold(GC_THRESHOLD, 20, 50)
         loop = asyncio.get_running_loop()
+        self.evidence = EvidencePool(
+            self._disk.store,
+            view=lambda: self.chain.view,
+            write=lambda batch: self._spawn(tasks, self._disk.write(batch)),
+            tell=self._tell_evidence,
+            added=lambda: self.driver.evidence_waits(),
+        )
         self.driver = Driver(
             core=Consensus(self._disk.records),
             seat=self._disk.seat,
             chain=self.chain,
             mempool=self.mempool,
+            evidence=self.evidence,
             gossip=self.gossip,
             links=self.network,
             clock=self.clock,
@@ -370,8 +383,11 @@ class Node:
         self.driver.received(peer, payload)
 
     def sync_message(self, peer: bytes, payload: bytes) -> None:
-        """A peer's head."""
-        self.sync.received(peer, payload)
+        """A peer's head, or evidence it has found."""
+        if is_found(payload):
+            self.evidence.add(decode_found(payload).evidence)
+        else:
+            self.sync.received(peer, payload)
 
     def transactions_message(self, peer: bytes, payload: bytes) -> None:
         """Transactions, announcements, requests."""
@@ -387,9 +403,16 @@ class Node:
         self.gossip.on_peer(peer, up)
         if up:
             self.sync.peer_up(peer)
+            for evidence in self.evidence:
+                self.network.send(peer, Channel.SYNC, encode_wire(Found(evidence)))
             self.driver.peer_up(peer)
         else:
             self.sync.peer_down(peer)
+
+    def _tell_evidence(self, evidence: Evidence) -> None:
+        payload = encode_wire(Found(evidence))
+        for peer in self.network.connected():
+            self.network.send(peer, Channel.SYNC, payload)
 
     # ---- what admission asks (``node.admission.ChainView``) ----
 

@@ -26,6 +26,7 @@ from ledger import beacon, validity
 from ledger.apply import Applied
 from ledger.blocks import (
     Body,
+    Evidence,
     Header,
     Receipt,
     certificate_hash,
@@ -129,7 +130,9 @@ class Chain:
         write: Callable[[Batch], Awaitable[None]],
         log_position: Callable[[], Position],
         steps: Steps | None = None,
+        evidence: Callable[[], tuple[Evidence, ...]] = tuple,
     ) -> None:
+        """``evidence`` gives what waits to be put into a fresh block, valid on the head of that moment."""
         self.genesis = genesis
         self.view = view
         self.blocks = BlockReader(store)
@@ -139,6 +142,7 @@ class Chain:
         self._clock_ms = clock_ms
         self._write = write
         self._log_position = log_position
+        self._evidence = evidence
         self._steps = steps if steps is not None else Steps()
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
@@ -235,9 +239,10 @@ class Chain:
         """A fresh block on the head; ``prove`` gives the beacon proof over an alpha. It is valid by construction."""
         view = self.view
         time_ms = max(self._clock_ms(), view.header.time_ms + 1)
+        evidence = self._evidence()
         picked: list[tuple[bytes, bytes]] = []
         if not view.leaves_deadlines(time_ms):
-            frame = BODY_FRAME_BYTES + len(encode(self.certificate))
+            frame = BODY_FRAME_BYTES + len(encode(self.certificate)) + len(encode(evidence))
             alone = view.params.block_bytes_max - frame
             picked = self.mempool.pick(self._room() - frame, BLOCK_TRANSACTIONS_MAX, time_ms, alone_bytes_max=alone)
         proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
@@ -249,6 +254,7 @@ class Chain:
             beacon_output=beacon.proof_to_hash(proof),
             beacon_proof=proof,
             parent_certificate=self.certificate,
+            evidence=evidence,
         )
         raw = encode(header)
         block = CheckedBlock(
@@ -256,7 +262,7 @@ class Chain:
             hash=header_hash(raw),
             header=header,
             header_raw=raw,
-            body=Body(tuple(item for _, item in picked), (), self.certificate, None),
+            body=Body(tuple(item for _, item in picked), evidence, self.certificate, None),
             transactions=tuple((tx_id, self._decoded(tx_id, item)) for tx_id, item in picked),
         )
         self._remember(block)
@@ -468,14 +474,14 @@ class Chain:
         )
         if block.header.next_validators_hash != old.header.next_validators_hash:
             blockstore.put_validators(batch, old.after_next_validators)
+            transition = StoredTransition(block.header_raw, encode(certificate))
+            blockstore.put_transition(batch, block.height, transition)
         minute = block.header.time_ms // 60_000
         if minute != self._seen_minute:
             for key in self.blocks.expired_seen(self._seen_minute, block.header.time_ms):
                 batch.delete(key)
             self._seen_minute = minute
         return batch
-            transition = StoredTransition(block.header_raw, encode(certificate))
-            blockstore.put_transition(batch, block.height, transition)
 
     # ---- serving ----
 

@@ -70,12 +70,12 @@ from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
 
 from .chain import Chain, Committed
+from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool
 from .roster import Roster
 from .steps import Phases
 
-EVIDENCE_KEPT_MAX: Final = 64
 PUSH_AGAIN_S: Final = 5.0
 """Transactions that still wait are pushed to all again so often (CONSENSUS §2)."""
 PUSH_AGAIN_MAX: Final = 256
@@ -127,6 +127,7 @@ class Driver:
         seat: Seat | None,
         chain: Chain,
         mempool: Mempool,
+        evidence: EvidencePool,
         gossip: Gossip,
         links: Links,
         clock: Clock,
@@ -142,6 +143,7 @@ class Driver:
         self._seat = seat
         self._chain = chain
         self._mempool = mempool
+        self._evidence = evidence
         self._gossip = gossip
         self._links = links
         self._clock = clock
@@ -163,8 +165,6 @@ class Driver:
         self._watching_old = False
         """Whether the due timer runs off soon enough for the transactions that wait."""
         self._pushed_s = 0.0
-        self.evidence: deque[Evidence] = deque(maxlen=EVIDENCE_KEPT_MAX)
-        """Contradictions seen lately, for the operator; the oldest is forgotten."""
         self.rounds_above_zero = 0
         """Blocks decided in a round above 0, since the start."""
 
@@ -219,6 +219,11 @@ class Driver:
             return "the disk is nearly full"
         return "asking the others what they saw of this key"
 
+    @property
+    def evidence_seen(self) -> int:
+        """Pieces of evidence that were new here, since the start."""
+        return self._evidence.seen
+
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the consensus class. Raises ``MalformedBytes``."""
         message = decode_message(payload)
@@ -248,6 +253,10 @@ class Driver:
         if not self._watching_old:
             self._watch_due()
 
+    def evidence_waits(self) -> None:
+        """A new piece of evidence waits for a block."""
+        self._say(DueReason.EVIDENCE)
+
     def hold(self) -> None:
         """Sign nothing from now on: what is to be made durable waits."""
         if self._held is None:
@@ -270,6 +279,7 @@ class Driver:
     # ---- heights ----
 
     def _committed(self, committed: Committed) -> None:
+        self._evidence.committed()
         if committed.certificate.round > 0:
             self.rounds_above_zero += 1
         self._phases.reached("applied")
@@ -287,6 +297,8 @@ class Driver:
         self._feed(HeightStarted(context, self._random_bytes(NONCE_BYTES)))
         if len(self._mempool):
             self._say(DueReason.PENDING)
+        if len(self._evidence):
+            self._say(DueReason.EVIDENCE)
         self._watch_due()
 
     def _watch_due(self) -> None:
@@ -434,9 +446,9 @@ class Driver:
         self._spawn(self._chain.decide(effect.block, effect.transactions, effect.certificate))
 
     def _report(self, effect: ReportEvidence) -> None:
-        self.evidence.append(effect.evidence)
         signed = effect.evidence.first
         self._log.warning("a validator contradicted itself", index=signed.index, height=signed.message.height)
+        self._evidence.add(effect.evidence)
 
     def _note_behind(self, effect: Behind) -> None:
         self._behind(effect.peer, effect.head_height)

@@ -147,7 +147,7 @@ class Window:
             clock_offset_ms=clock_offset_ms(peers),
             disk_free_bytes=self._disk.free_bytes,
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
-            more={"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": len(driver.evidence)},
+            more={"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
         )
 
     def committed(self, committed: Committed) -> None:

@@ -1,6 +1,7 @@
 """What nodes say to each other beside the agreement: who is where, and blocks for those behind (NODE §1, CONSENSUS §3).
 
-On the SYNC channel travel ``Head`` (told when a link comes up, and at each block to all who do not vote) and
+On the SYNC channel travel ``Head`` (told when a link comes up, and at each block to all who do not vote), ``Found``
+(evidence that waits for a block, told to all) and
 the question ``GetBlocks`` with its answer ``Blocks``. Votes are ``consensus.messages`` on the CONSENSUS channel,
 transactions ``p2p.gossip`` on TRANSACTIONS.
 
@@ -10,20 +11,24 @@ here is verified: a certificate is checked where the validator set of its height
 
 from typing import Final, TypeVar
 
+from ledger.blocks import Evidence
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, PeerError
-from ledger.limits import BLOCK_BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES_MAX
+from ledger.limits import BLOCK_BODY_BYTES_MAX, CERTIFICATE_BYTES_MAX, EVIDENCE_BYTES_MAX, HEADER_BYTES_MAX
 from ledger.votes import Certificate
 
 M = TypeVar("M")
 
 HEAD_BYTES_MAX: Final = CERTIFICATE_BYTES_MAX + 128
+FOUND_BYTES_MAX: Final = EVIDENCE_BYTES_MAX + 16
 QUESTION_BYTES_MAX: Final = 64
 BLOCKS_PER_ANSWER_MAX: Final = 64
 ANSWER_BYTES: Final = 4 << 20
 """An answer is closed once it has so many bytes; one block is always sent."""
 ANSWER_BYTES_MAX: Final = ANSWER_BYTES + BLOCK_BODY_BYTES_MAX + 2 * (HEADER_BYTES_MAX + CERTIFICATE_BYTES_MAX)
 HEIGHT_MAX: Final = 2**63 - 1
+_FOUND: Final = b"\x92\xa5found"
+"""How the array of a ``Found`` begins: two items, the tag first."""
 
 
 class Head(Wire, frozen=True, tag="head"):
@@ -32,6 +37,12 @@ class Head(Wire, frozen=True, tag="head"):
     height: int
     hash: bytes
     certificate: Certificate
+
+
+class Found(Wire, frozen=True, tag="found"):
+    """Evidence that is new to the sender, who has verified it."""
+
+    evidence: Evidence
 
 
 class GetBlocks(Wire, frozen=True, tag="get_blocks"):
@@ -60,9 +71,19 @@ class Blocks(Wire, frozen=True, tag="blocks"):
     blocks: tuple[RawBlock, ...]
 
 
-def encode_wire(message: Head | GetBlocks | Blocks) -> bytes:
+def encode_wire(message: Head | Found | GetBlocks | Blocks) -> bytes:
     """The bytes of a message."""
     return encode(message)
+
+
+def is_found(raw: bytes) -> bool:
+    """Whether the message is a ``Found``, if it is anything."""
+    return raw.startswith(_FOUND)
+
+
+def decode_found(raw: bytes) -> Found:
+    """A ``Found``. Raises ``PeerError`` MALFORMED."""
+    return _decode(Found, raw, FOUND_BYTES_MAX)
 
 
 def decode_head(raw: bytes) -> Head:

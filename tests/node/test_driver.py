@@ -39,11 +39,14 @@ from consensus.messages import GetCertificate, SignedPrepare, encode_message
 from consensus.records import Record, VoteRecord
 from consensus.safety import SafetyRules
 from ledger import beacon
+from ledger.blocks import Evidence
 from ledger.calendar import MS_PER_DAY
 from ledger.errors import InvariantViolation, MalformedBytes, PeerError
+from ledger.store import MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from ledger.votes import Prepare
 from node.driver import PUSH_AGAIN_S, Driver, Seat
+from node.evidence import EvidencePool
 from node.roster import make_roster
 from p2p.clock import TimerHandle
 from p2p.limits import Channel
@@ -203,11 +206,20 @@ class Bench:
         validators = self.chain.view.next_validators
         self.roster = make_roster(self.chain.current.state, validators)
         seat = Seat((validators[0].validator_key,), cast(SafetyRules, Safety(self.told)), Log(self.told))
+        self.found: list[Evidence] = []
+        self.evidence = EvidencePool(
+            MemoryStore(),
+            view=lambda: self.chain.view,
+            write=lambda batch: None,
+            tell=self.found.append,
+            added=lambda: self.driver.evidence_waits(),
+        )
         self.driver = Driver(
             core=cast(Consensus, self.core),
             seat=None if observer else seat,
             chain=self.chain,
             mempool=self.chain.mempool,
+            evidence=self.evidence,
             gossip=self.gossip,
             links=self.links,
             clock=self.clock,
