@@ -48,7 +48,7 @@ interop: $(STAMP) ## public verifiers and tools against our formats
 	$(BIN)/python -m pytest tests/interop -m interop -x
 	@echo "still missing: strace (what is written before what is sent) comes with its issue"
 
-reference: $(STAMP) ## docs/reference and configs/node.toml, made from the program
+reference: $(STAMP) ## docs/reference, docs/claims.md and configs/node.toml, made from the program
 	$(BIN)/python -m cli.reference
 
 dist: $(STAMP) ## wheel and source distribution in dist/, with the commit they were made from

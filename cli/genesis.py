@@ -87,7 +87,7 @@ def card(home: Path, name: str, roles: str, address: str, no_node: bool, key_fil
             "--address host:port, or --no-node",
             exit_code=2,
         )
-    organisation = _organisation(config, name or config.node.name, _roles(roles), pair, address, no_node)
+    organisation = _organisation(config, name or config.node.name, parse_roles(roles), pair, address, no_node)
     raw = render_card(organisation, pair.secret)
     _write_once(out, raw, "card")
     data = {
@@ -109,7 +109,8 @@ def _dialable(address: str) -> bool:
         return False
 
 
-def _roles(text: str) -> Role:
+def parse_roles(text: str) -> Role:
+    """The roles of ``platform,bank``. Raises ``click.BadParameter``."""
     found = Role(0)
     for word in filter(None, (part.strip().upper() for part in text.split(","))):
         if word not in Role.__members__:

@@ -1,7 +1,12 @@
-"""``huzhu member``: enrol, show, statement, exit. A member is an insured person, known by a keyed hash only."""
+"""``huzhu member``: a member is an insured person, known by a keyed hash only.
+
+He joins, pays, leaves; the platform reports his death; the regulator may suspend or expel him. His statement is one
+file that anybody verifies offline.
+"""
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,18 +14,21 @@ from ledger import transactions as tx
 from ledger.statement import Statement
 from node.keys import KeyKind, read_key
 
+from .claim import day_number
 from .client import ask, node_option
 from .output import console, listing, output_option
 from .prooffile import from_height_option, out_option, write_file
+from .reads import after_option, limit_option, show_page
 from .signing import key_option, parse_hex, say_executed, send_one
 from .status import flat
+from .steps import Field, Step, add_steps, argument, fixed, public_half
 
 IDENTITY_BYTES = 32
 
 
 @click.group()
 def member() -> None:
-    """Enrol a member, show one with his bill, write his statement, let one exit."""
+    """Members: enrol, show, statement, exit; what they pay, and how their membership ends."""
 
 
 def birth_month(text: str) -> int:
@@ -51,6 +59,17 @@ def enrol(plan: int, born: str, identity: str | None, member_key: Path | None, k
     own = b"" if member_key is None else read_key(member_key, KeyKind.MEMBER).public
     done = send_one(node, key_path, tx.Enrol(plan, name, birth_month(born), own))
     say_executed(done, member=done.detail[0], identity=name.hex(), first_period=done.detail[1])
+
+
+@member.command("list")
+@after_option
+@limit_option
+@node_option
+@output_option
+def list_(after: int | None, limit: int, node: str) -> None:
+    """Members, one a line."""
+    columns = ("id", "plan", "state", "from_period", "to_period", "arrears_fen")
+    show_page(node, "/v1/members", "members", columns, after=after, limit=limit)
 
 
 @member.command()
@@ -85,3 +104,63 @@ def exit_(member_id: int, key_path: Path, node: str) -> None:
     """Leave the plan; a period that is already noticed is still shared."""
     done = send_one(node, key_path, tx.Exit(member_id))
     say_executed(done, member=member_id, first_period_free=done.detail[0])
+
+
+def _day() -> Field:
+    params = [click.Option(["--day"], required=True, metavar="YYYY-MM-DD", help="The day of the death.")]
+    return Field(params, lambda values, _: day_number(values["day"], "--day"))
+
+
+def _periods() -> Field:
+    def read(values: dict[str, Any], _: dict[str, Any]) -> tuple[int, ...]:
+        return tuple(sorted(values["periods"]))
+
+    help_ = "Number of a half-month that is paid; the oldest that is owed comes first."
+    params = [
+        click.Option(["--period", "periods"], type=click.IntRange(min=0), multiple=True, required=True, help=help_)
+    ]
+    return Field(params, read)
+
+
+_ABOUT = {"member": argument("member")}
+add_steps(
+    member,
+    (
+        Step(
+            "contribute",
+            tx.Contribution,
+            ("due_fen", "arrears_fen", "carry_fen"),
+            "BANK: MEMBER paid by himself exactly what he owes for some periods.",
+            _ABOUT | {"periods": _periods()},
+        ),
+        Step(
+            "rotate-key",
+            tx.RotateMemberKey,
+            ("acts_from_ms",),
+            "Another key for MEMBER: by his own key at once; by the PLATFORM, when it is lost, after two weeks.",
+            _ABOUT | {"member_key": public_half("new_key", "--new-key", "The new key; its secret half is not used.")},
+        ),
+        Step(
+            "report-death",
+            tx.ReportDeath,
+            ("first_period_free", "refund_fen"),
+            "PLATFORM: MEMBER died; what was charged since is undone.",
+            _ABOUT | {"day": _day()},
+        ),
+        Step(
+            "suspend",
+            tx.SuspendMember,
+            ("first_period_free",),
+            "PLATFORM or REGULATOR: MEMBER is neither charged nor covered from now on.",
+            _ABOUT | {"suspended": fixed(True)},
+        ),
+        Step(
+            "lift",
+            tx.SuspendMember,
+            ("first_period",),
+            "PLATFORM or REGULATOR: MEMBER is suspended no more.",
+            _ABOUT | {"suspended": fixed(False)},
+        ),
+        Step("expel", tx.ExpelMember, ("first_period_free",), "REGULATOR: MEMBER is excluded for good.", _ABOUT),
+    ),
+)

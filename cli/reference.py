@@ -1,4 +1,4 @@
-"""The reference in ``docs/reference/``, made from the program itself: ``make reference``, or ``--check`` to compare.
+"""``docs/reference/`` and ``docs/claims.md``, made from the program itself: ``make reference``, or ``--check`` to compare.
 
 Every page comes from what the program runs on: the tree of commands, the table of configuration keys, the table of
 routes, the metrics and the codes. Metrics and the codes of operators' errors are found in the source, where each stands
@@ -15,6 +15,7 @@ from typing import Final, cast
 
 import click
 
+from ledger import claim_diagram
 from ledger.errors import BLOCK_CODES, CODES
 from node.api.answers import STATUS
 from node.api.server import routes
@@ -61,7 +62,7 @@ def pages() -> dict[str, str]:
         "errors.md": _errors(),
     }
     found = {str(PAGES / name): f"{HEAD}{text.rstrip()}\n" for name, text in texts.items()}
-    return found | {"configs/node.toml": _example()}
+    return found | {"configs/node.toml": _example(), "docs/claims.md": claim_diagram.page()}
 
 
 def _table(headings: list[str], rows: list[list[str]]) -> str:

@@ -38,10 +38,16 @@ def send_(body: str, key_path: Path, node: str) -> None:
 
 def parse_body(text: str) -> Any:
     """The transaction body of a JSON array. Raises ``click.BadParameter``."""
+    return parse_json(text, TransactionBody, "BODY")
+
+
+def parse_json(text: str, kind: Any, name: str) -> Any:
+    """A tagged value of ``kind`` from the JSON array of its name and fields. Raises ``click.BadParameter``."""
     try:
-        return msgspec.convert(_bytes(json.loads(text)), type=TransactionBody, builtin_types=(bytes,))
+        return msgspec.convert(_bytes(json.loads(text)), type=kind, builtin_types=(bytes,))
     except (ValueError, RecursionError) as error:
-        raise click.BadParameter(f"{text[:80]!r} is no transaction body: {error}", param_hint="BODY") from error
+        what = "transaction body" if name == "BODY" else name.lower()
+        raise click.BadParameter(f"{text[:80]!r} is no {what}: {error}", param_hint=name) from error
 
 
 def _bytes(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """``docs/claims.md``, drawn from ``claim_table``: a state diagram (Mermaid) and the table itself.
 
-``page()`` is the whole file; a test fails when the file says anything else. Nothing is drawn by hand, after h11, whose
+``page()`` is the whole file, which `make reference` writes; a test fails when it is stale. Nothing is drawn by hand, after h11, whose
 diagrams come from the same tables that its state machine runs on.
 """
 
@@ -21,9 +21,7 @@ Drawn from `ledger/claim_table.py` by `ledger.claim_diagram.page`; a test compar
 with `NO_SUCH_TRANSITION`. The guards of each step stand beside what it does: `ledger/claims.py`, `documents.py`,
 `disputes.py`, `jury.py`, `experts.py`, `holds.py`, `remedies.py`, `payouts.py`, `plan_cycle.py`.
 
-To write this file again, from the root of the repository:
-
-    .venv/bin/python -c "from ledger.claim_diagram import page; open('docs/claims.md', 'w').write(page())"
+`make reference` writes it again.
 """
 
 

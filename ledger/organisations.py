@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from .errors import TransactionRejected
 from .roles import Role
-from .rows import Organisation, Validator
+from .rows import NONE, Organisation, Validator
 from .state import Index, State, StateReader
 from .votes import ValidatorEntry
 
@@ -52,6 +52,11 @@ def with_role(reader: StateReader, role: Role) -> list[int]:
         for organisation_id, row in reader.rows(Organisation)
         if row.state == OrganisationState.ACTIVE and row.roles & role
     ]
+
+
+def name_of(reader: StateReader, organisation_id: int) -> str:
+    """An organisation's name; empty for ``NONE``."""
+    return "" if organisation_id == NONE else reader.get(Organisation, organisation_id).name
 
 
 def validator_rows(reader: StateReader) -> dict[int, Validator]:

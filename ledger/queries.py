@@ -14,7 +14,7 @@ from . import bills, cohorts, members, plans
 from .calendar import age_on, civil_from_day, day_of, settle_ms, year_of
 from .claim_table import DEADLINES, REASONS, ClaimState, Judge
 from .fingerprints import same_event
-from .organisations import OrganisationState
+from .organisations import OrganisationState, name_of
 from .params import ACCIDENT
 from .roles import Role
 from .rows import (
@@ -260,9 +260,9 @@ def claim_view(state: StateReader, claim_id: int) -> ClaimView | None:
         opened_ms=row.opened_ms,
         due_ms=row.due_ms,
         waits_for=DEADLINES[claim_state].name if row.due_ms else "",
-        investigator=_organisation_name(state, row.investigator),
-        reviewer=_organisation_name(state, row.reviewer),
-        hospital=_organisation_name(state, row.hospital),
+        investigator=name_of(state, row.investigator),
+        reviewer=name_of(state, row.reviewer),
+        hospital=name_of(state, row.hospital),
         diagnosis=row.diagnosis.hex(),
         report=row.report.hex(),
         reason=row.reason,
@@ -423,7 +423,7 @@ def validator_views(state: StateReader) -> list[ValidatorView]:
     return [
         ValidatorView(
             seat=seat,
-            organisation=_organisation_name(state, row.organisation),
+            organisation=name_of(state, row.organisation),
             validator_key=row.validator_key.hex(),
             beacon_key=row.beacon_key.hex(),
             active=row.active,
@@ -461,10 +461,6 @@ def stats(state: StateReader) -> Stats:
         payments=state.length(Payment),
         organisations=state.length(Organisation),
     )
-
-
-def _organisation_name(state: StateReader, organisation_id: int) -> str:
-    return "" if organisation_id == NONE else state.get(Organisation, organisation_id).name
 
 
 def _bounded(limit: int) -> int:

@@ -1,26 +1,22 @@
-"""Routes that show the ledger: members with their bills, claims, plans, settlements, organisations, validators.
+"""Routes that show the ledger: members with their bills, plans, settlements, organisations, validators.
 
-Rows are shown as they are, with what is derived from them beside. Lists are cut into pages: ``limit``, and ``after`` =
-the ``next`` of the page before. A page looks at a bounded number of rows, so it may be short and still have a ``next``.
-Salts and event fingerprints of claims are left out: they would let a guess at the illness be confirmed (LEDGER §6).
+Rows are shown as they are, with what is derived from them beside. Claims and disputes are ``claim_views``'s, what the
+organisations decide ``consortium_views``'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiohttp import web
 
-from ledger import bills, calendar, deadlines, members
-from ledger.claim_table import ClaimState
+from ledger import bills, calendar, deadlines, member_keys, members
 from ledger.clock import clock
 from ledger.organisations import OrganisationState
 from ledger.plans import STAGE_CLOSE, STAGE_NOTICE, STAGE_SETTLE, version_at, versions
 from ledger.roles import Role
 from ledger.rows import (
     Account,
-    Claim,
     Collection,
     Member,
     Organisation,
@@ -29,21 +25,18 @@ from ledger.rows import (
     Settlement,
     Validator,
 )
-from ledger.state import Index, StateReader, u32
+from ledger.state import Index, u32
 
 from . import asked
-from .answers import answer, bad_request, not_found, plain
+from .answers import answer, not_found, plain
+from .paging import SCAN_ROWS_MAX, need, page
 from .proving import PROVABLE, prove
 from .view import NodeView, StateAt
 
-R = TypeVar("R", bound=Row)
-SCAN_ROWS_MAX: Final = 5_000
-"""Rows a page looks at, whatever it finds."""
 PLAN_MAX: Final = 2**32 - 1
 STAGES: Final = {STAGE_NOTICE: "NOTICE", STAGE_SETTLE: "SETTLE", STAGE_CLOSE: "CLOSE"}
 """The deadline of a plan that comes next."""
 SETTLEMENT_STAGES: Final = {1: "NOTICED", 2: "SETTLED", 3: "CLOSED"}
-_CLAIM_SECRETS: Final = ("salt", "fingerprint")
 _ROW_OF_TABLE: Final[dict[str, type[Row]]] = {
     kind.table.name.lower(): kind for kind in Row.__subclasses__() if kind.table in PROVABLE
 }
@@ -86,7 +79,7 @@ class LedgerViews:
         """The member with ?identity=hex of ?plan=; without an identity a page of all: ?after= &limit=."""
         at = self._view.current
         if "identity" not in request.query:
-            return self._page(request, "members", Member, lambda member_id, row: {"id": member_id, **plain(row)})
+            return page(self._view, request, "members", Member, lambda member_id, row: {"id": member_id, **plain(row)})
         identity = asked.digest(request.query["identity"], "identity")
         plan = asked.integer(request, "plan", 0, high=PLAN_MAX)
         member_id = members.find_identity(at.state, plan, identity)
@@ -97,15 +90,16 @@ class LedgerViews:
     async def bill(self, request: web.Request) -> web.StreamResponse:
         """A member's bill: every settled period with its share and charge; the charges add up to bill_fen."""
         at, member_id = self._view.current, asked.path_id(request)
-        _need(at.state, Member, member_id, "member")
+        need(at.state, Member, member_id, "member")
         statement = bills.statement(at.state, member_id)
         charges = [{"date": period_text(charge.period), **plain(charge)} for charge in statement.charges]
         return answer({"height": at.height, **plain(statement), "charges": charges})
 
     def _member(self, at: StateAt, member_id: int) -> dict[str, Any]:
-        row = _need(at.state, Member, member_id, "member")
+        row = need(at.state, Member, member_id, "member")
         plan = at.state.get(Plan, row.plan)
-        day = calendar.day_of(ledger_time_ms(at))
+        now_ms = ledger_time_ms(at)
+        day, key = calendar.day_of(now_ms), member_keys.key_of(at.state, member_id, now_ms)
         params = version_at(at.state, row.plan, day)[1].params
         return {
             "id": member_id,
@@ -114,35 +108,10 @@ class LedgerViews:
             "day": date_text(day),
             "joined": date_text(row.join_day),
             "bill_fen": bills.total(at.state, row),
+            "own_key": None if key is None else key.hex(),
             "owed": {**plain(bills.owed(at.state, row)), "total_fen": bills.owed(at.state, row).total_fen},
             "row": plain(row),
         }
-
-    # ---- claims ----
-
-    async def claim(self, request: web.Request) -> web.StreamResponse:
-        """A claim: where it stands, who investigates and reviews, what it pays."""
-        at, claim_id = self._view.current, asked.path_id(request)
-        return answer({"height": at.height, **_claim(claim_id, _need(at.state, Claim, claim_id, "claim"))})
-
-    async def claims(self, request: web.Request) -> web.StreamResponse:
-        """Claims: ?plan= &state= &period= &member= &after= &limit=."""
-        wanted: dict[str, int] = {}
-        for name in ("plan", "period", "member"):
-            value = asked.maybe(request, name)
-            if value is not None:
-                wanted[name] = value
-        state = request.query.get("state")
-        if state is not None:
-            if state not in ClaimState.__members__:
-                raise bad_request(f"state must be one of {', '.join(ClaimState.__members__)}")
-            wanted["state"] = ClaimState[state].value
-
-        def shown(claim_id: int, row: Claim) -> dict[str, Any] | None:
-            fits = all(getattr(row, name) == value for name, value in wanted.items())
-            return _claim(claim_id, row) if fits else None
-
-        return self._page(request, "claims", Claim, shown)
 
     # ---- plans and money ----
 
@@ -154,7 +123,7 @@ class LedgerViews:
     async def plan(self, request: web.Request) -> web.StreamResponse:
         """A plan: what comes next, its account (the journal), the versions of its parameters; ?prove=true."""
         at, plan_id = self._view.current, asked.path_id(request, high=PLAN_MAX)
-        row = _need(at.state, Plan, plan_id, "plan")
+        row = need(at.state, Plan, plan_id, "plan")
         found = {
             "height": at.height,
             **_plan(plan_id, row),
@@ -171,7 +140,7 @@ class LedgerViews:
         """The periods of ?plan= (default 0) that were noticed, ascending: ?after=period &limit=."""
         at = self._view.current
         plan = asked.integer(request, "plan", 0, high=PLAN_MAX)
-        _need(at.state, Plan, plan, "plan")
+        need(at.state, Plan, plan, "plan")
         start = asked.integer(request, "after", -1, high=PLAN_MAX - 1) + 1
         limit = asked.limit(request)
         found: list[dict[str, Any]] = []
@@ -204,13 +173,13 @@ class LedgerViews:
                 return None
             return {"id": row_id, "failures_count": len(row.failures), **plain(row)}
 
-        return self._page(request, "collections", Collection, shown)
+        return page(self._view, request, "collections", Collection, shown)
 
     # ---- the consortium ----
 
     async def organisations(self, request: web.Request) -> web.StreamResponse:
         """The organisations, with roles, keys and addresses."""
-        return self._page(request, "organisations", Organisation, _organisation)
+        return page(self._view, request, "organisations", Organisation, _organisation)
 
     async def validators(self, request: web.Request) -> web.StreamResponse:
         """The validator set of the next height, and every seat's row."""
@@ -259,39 +228,6 @@ class LedgerViews:
         if kind is None:
             raise not_found(f"no public table {name[:40]!r}; there are {', '.join(_ROW_OF_TABLE)}")
         return answer(prove(self._view, kind, asked.path_id(request)))
-
-    # ---- pages ----
-
-    def _page(
-        self, request: web.Request, name: str, kind: type[R], shown: Callable[[int, R], dict[str, Any] | None]
-    ) -> web.Response:
-        at = self._view.current
-        start = asked.integer(request, "after", -1) + 1
-        limit = asked.limit(request)
-        stop = min(at.state.length(kind), start + SCAN_ROWS_MAX)
-        found: list[dict[str, Any]] = []
-        last = start - 1
-        for row_id, row in at.state.rows(kind, start, max(start, stop)):
-            if len(found) == limit:
-                break
-            last = row_id
-            item = shown(row_id, row)
-            if item is not None:
-                found.append(item)
-        more = 0 <= last < at.state.length(kind) - 1
-        return answer({"height": at.height, name: found, "next": last if more else None})
-
-
-def _need(state: StateReader, kind: type[R], row_id: int, what: str) -> R:
-    row = state.find(kind, row_id)
-    if row is None:
-        raise not_found(f"there is no {what} {row_id}")
-    return row
-
-
-def _claim(claim_id: int, row: Claim) -> dict[str, Any]:
-    fields = {name: value for name, value in plain(row).items() if name not in _CLAIM_SECRETS}
-    return {"id": claim_id, **fields, "state": ClaimState(row.state).name}
 
 
 def _plan(plan_id: int, row: Plan) -> dict[str, Any]:

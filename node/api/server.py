@@ -26,6 +26,8 @@ from ..config import ApiSection, split_address
 from ..metrics import Metrics
 from .answers import answer, problem
 from .blocks import Blocks
+from .claim_views import ClaimViews
+from .consortium_views import ConsortiumViews
 from .ledger_views import LedgerViews
 from .light import LightClients
 from .operating import Operating
@@ -57,6 +59,7 @@ class Route:
 def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
     """Every route of the API."""
     blocks, ledger = Blocks(view), LedgerViews(view)
+    claims, consortium = ClaimViews(view), ConsortiumViews(view)
     light = LightClients(view)
     submitting, operating = Submitting(view, waiters), Operating(view)
     return [
@@ -71,8 +74,18 @@ def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
         Route("GET", "/v1/members", ledger.member_by_identity),
         Route("GET", "/v1/members/{id}", ledger.member),
         Route("GET", "/v1/members/{id}/bill", ledger.bill),
-        Route("GET", "/v1/claims", ledger.claims),
-        Route("GET", "/v1/claims/{id}", ledger.claim),
+        Route("GET", "/v1/claims", claims.claims),
+        Route("GET", "/v1/claims/{id}", claims.claim),
+        Route("GET", "/v1/evidence", claims.evidence),
+        Route("GET", "/v1/access", claims.access),
+        Route("GET", "/v1/events", claims.events),
+        Route("GET", "/v1/disputes", claims.disputes),
+        Route("GET", "/v1/disputes/{id}", claims.dispute),
+        Route("GET", "/v1/jurors", claims.jurors),
+        Route("GET", "/v1/proposals", consortium.proposals),
+        Route("GET", "/v1/proposals/{id}", consortium.proposal),
+        Route("GET", "/v1/attestations", consortium.attestations),
+        Route("GET", "/v1/payments", consortium.payments),
         Route("GET", "/v1/plans", ledger.plans),
         Route("GET", "/v1/plans/{id}", ledger.plan),
         Route("GET", "/v1/settlements", ledger.settlements),

@@ -9,7 +9,7 @@ DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "claims.md"
 
 
 def test_the_document_is_what_the_table_says() -> None:
-    assert DOCUMENT.read_text() == page(), "docs/claims.md is stale: write it again with the command in its head"
+    assert DOCUMENT.read_text() == page(), "docs/claims.md is stale: `make reference`"
 
 
 def test_every_row_and_every_reason_is_in_it() -> None:
