@@ -53,7 +53,7 @@ def make_home(
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = [_write_new("configuration", home / CONFIG_FILE, _config_text(observer, values).encode())]
         config = load(home)
-        created = create_node_keys(config.keys_path, observer=config.node.observer, passphrase=passphrase)
+        created = create_node_keys(config.keys_path, observer=not config.holds_validator_keys, passphrase=passphrase)
         made += [
             Made(f"{kind.value} key", key_path(config.keys_path, kind), CREATED if new else KEPT)
             for kind, new in created.items()
@@ -61,7 +61,7 @@ def make_home(
         if genesis is not None:
             made.append(_place_genesis(config, genesis))
             made += _place_signatures(config, parse_genesis(genesis), signatures)
-        if config.genesis_path.exists() and not config.node.observer:
+        if config.genesis_path.exists() and config.holds_validator_keys:
             made.append(_first_record(config, parse_genesis(config.genesis_path.read_bytes())))
     except OSError as error:
         raise OperatorError(

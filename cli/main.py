@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "keys": ("cli.keys:keys", "List the keys of a home, or make one."),
     "genesis": ("cli.genesis:genesis", "Found a chain: card, assemble, check, sign."),
     "start": ("cli.start:start", "Run the node of a home."),
+    "signer": ("cli.signer:signer", "Hold a validator's keys and record in a process of their own."),
     "status": ("cli.status:status", "Where a node and its chain stand."),
     "peers": ("cli.peers:peers", "Links to other nodes, and why there is none."),
     "config": ("cli.config:config", "Check and show a node's configuration."),

@@ -37,7 +37,7 @@ def start(home: Path, check: bool, record_lost: bool, settings: tuple[str, ...])
 def _check(config: Config) -> None:
     """Everything that can be wrong before a socket or the database is opened."""
     genesis = read_signed_genesis(config.genesis_path)
-    keys = load_node_keys(config.keys_path, observer=config.node.observer)
+    keys = load_node_keys(config.keys_path, observer=not config.holds_validator_keys)
     seats = {entry.validator_key for entry in genesis.validators()}
     votes = keys.validator is not None and keys.validator.public in seats
     data = {

@@ -93,7 +93,7 @@ class Node:
         self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
         self.genesis = read_genesis(config)
-        self.keys: NodeKeys = load_node_keys(config.keys_path, observer=config.node.observer)
+        self.keys: NodeKeys = load_node_keys(config.keys_path, observer=not config.holds_validator_keys)
         self.metrics = Metrics()
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
         self._stop = asyncio.Event()

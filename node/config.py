@@ -205,6 +205,13 @@ class StorageSection:
 
 
 @dataclass(frozen=True, slots=True)
+class SignerSection:
+    """A remote signer: the validator and beacon keys and the signing record in a process of their own."""
+
+    socket: str = _key("", "Unix socket of `huzhu signer`; empty: the node holds its keys itself.")
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the operator chose, checked. ``home`` is the directory that relative paths start from."""
 
@@ -216,6 +223,16 @@ class Config:
     verifier: VerifierSection = field(default_factory=VerifierSection)
     mempool: MempoolSection = field(default_factory=MempoolSection)
     storage: StorageSection = field(default_factory=StorageSection)
+    signer: SignerSection = field(default_factory=SignerSection)
+
+    @property
+    def signer_path(self) -> Path | None:
+        return self.home / self.signer.socket if self.signer.socket and not self.node.observer else None
+
+    @property
+    def holds_validator_keys(self) -> bool:
+        """Whether the validator's keys are this home's: not an observer's, not with a remote signer."""
+        return not self.node.observer and not self.signer.socket
 
     @property
     def genesis_path(self) -> Path:
@@ -248,6 +265,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "verifier": VerifierSection,
     "mempool": MempoolSection,
     "storage": StorageSection,
+    "signer": SignerSection,
 }
 
 

@@ -112,7 +112,7 @@ def _keys(config: Config) -> Iterator[Finding]:
             "key files are private, and so is which keys there are",
             f"chmod 700 {directory}",
         )
-    load_node_keys(directory, observer=config.node.observer)
+    load_node_keys(directory, observer=not config.holds_validator_keys)
 
 
 def _disk(config: Config) -> Iterator[Finding]:
@@ -171,7 +171,7 @@ def _stored(config: Config, genesis: Genesis, with_indexes: bool) -> Iterator[Fi
 
 def _log(config: Config, genesis: Genesis, known: Position) -> Iterator[Finding]:
     """The signing record: there, intact, of this chain, and not older than the database."""
-    if load_node_keys(config.keys_path, observer=config.node.observer).validator is None:
+    if load_node_keys(config.keys_path, observer=not config.holds_validator_keys).validator is None:
         return
     path = config.data_path / LOG_FILE
     lost = "put the newest copy back; if it is gone for good: `huzhu start --record-lost`"

@@ -31,6 +31,7 @@ from consensus.effects import (
     Send,
     SetTimer,
     Sign,
+    SignRequest,
 )
 from consensus.events import (
     BlockBuilt,
@@ -62,8 +63,6 @@ from consensus.messages import (
     encode_message,
 )
 from consensus.records import Record
-from consensus.safety import SafetyRules
-from ledger.blocks import Evidence
 from ledger.errors import InvariantViolation, PeerError
 from ledger.votes import ValidatorEntry, quorum
 from p2p.clock import Clock, TimerHandle
@@ -99,6 +98,18 @@ class SigningLog(Protocol):
     def compact(self, epoch: int, height: int) -> None: ...
 
 
+class Safety(Protocol):
+    """What the driver needs of ``SafetyRules``, here or in a signer's process."""
+
+    def begin(self, epoch: int, height: int, validator_keys: tuple[bytes, ...]) -> None: ...
+
+    def recorded(self, records: Iterable[Record]) -> None: ...
+
+    def sign(self, request: SignRequest) -> bytes: ...
+
+    def beacon_proof(self, alpha: bytes) -> bytes: ...
+
+
 class Gossip(Protocol):
     """What the driver needs of the transactions' gossip."""
 
@@ -110,7 +121,7 @@ class Gossip(Protocol):
 class Seat:
     """What makes a node a validator: its keys, its record, its log. An observer has none."""
 
-    def __init__(self, keys: tuple[bytes, ...], safety: SafetyRules, log: SigningLog) -> None:
+    def __init__(self, keys: tuple[bytes, ...], safety: Safety, log: SigningLog) -> None:
         self.keys = keys
         """Our validator public keys, the present one first."""
         self.safety = safety

@@ -37,7 +37,7 @@ def declare_lost(config: Config) -> Path | None:
     genesis, the keys and the database raises, NOT_A_VALIDATOR for an observer, LOG_FAILED.
     """
     genesis = read_signed_genesis(config.genesis_path)
-    validator = load_node_keys(config.keys_path, observer=config.node.observer).validator
+    validator = load_node_keys(config.keys_path, observer=not config.holds_validator_keys).validator
     if validator is None:
         raise OperatorError("NOT_A_VALIDATOR", "an observer has no signing record", "", "start it without the option")
     data = config.data_path

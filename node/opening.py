@@ -1,4 +1,4 @@
-"""What a running node holds open on the disk: the database with its one writer thread, and a validator's signing log.
+"""What a running node holds open: the database with its one writer thread, and a validator's signing log or signer.
 
 Opened in that order, for the database remembers where the signing log stood; closed after what is being written
 has been written. An observer has no signing log, and its validator keys are not even read.
@@ -24,6 +24,7 @@ from .files import Files
 from .founding import read_signed_genesis
 from .keys import NodeKeys
 from .resume import load_view
+from .signer.remote import RemoteSigner, open_remote
 from .storage import LevelStore, open_store
 from .votelog import VoteLog, open_log
 
@@ -39,7 +40,7 @@ class Disk:
         self.store = store
         self.view = view
         """The head as it was found."""
-        self.vote_log: VoteLog | None = None
+        self.vote_log: VoteLog | RemoteSigner | None = None
         self.seat: Seat | None = None
         self.records: Sequence[Record] = ()
         """What the signing log held."""
@@ -73,7 +74,10 @@ def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files 
     try:
         view, known = load_view(store, genesis)
         disk = Disk(data, store, view)
-        if keys.validator is not None and keys.beacon is not None:
+        if config.signer_path is not None:
+            remote, disk.records = open_remote(config.signer_path, chain_id=genesis.chain_id, known=known)
+            disk.vote_log, disk.seat = remote, Seat(remote.keys, remote, remote)
+        elif keys.validator is not None and keys.beacon is not None:
             disk.vote_log, decoded = open_log(
                 data, chain_id=genesis.chain_id, known=known, files=files, rotate_bytes=rotate_bytes
             )
