@@ -1,15 +1,17 @@
 """``huzhu keys``: the keys of a home or keystore, by kind. The secret halves are never printed."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ledger.errors import OperatorError
 from node.config import load
-from node.keys import KeyKind, generate, key_path, list_keys, protect_key, write_key
+from node.keys import KeyKind, create_next_keys, generate, key_path, list_keys, protect_key, write_key
 from node.moving import export_validator, import_validator, parcel_fields, request_move
 from node.passphrase import FILE_VARIABLE, new_passphrase
 from node.protection import METHOD
+from node.rotation import finish as finish_rotation
 
 from .init import encrypt_option, home_option
 from .output import console, listing, output_option, table
@@ -89,6 +91,29 @@ def protect(files: tuple[Path, ...], remove: bool, new_passphrase_file: Path | N
     protection = "none" if remove else METHOD
     data = [{"path": str(path), "public": pair.public.hex(), "protection": protection} for path, pair in done]
     console().result({"keys": data}, table(("path", "public", "protection"), [tuple(item.values()) for item in data]))
+
+
+@keys.command("rotate")
+@click.option("--finish", is_flag=True, help="The chain names the new keys: put them in the place of the old ones.")
+@home_option
+@encrypt_option
+@output_option
+def rotate(finish: bool, home: Path, encrypt: bool) -> None:
+    """Make the validator and beacon keys that are to replace those of HOME; the signing record goes on.
+
+    Restart the node, so that it holds both; propose the new ones; two blocks after the decision they sign. With
+    --finish, on a stopped node, the old ones are set aside.
+    """
+    config = load(home)
+    if finish:
+        data: dict[str, Any] = {"retired": [str(path) for path in finish_rotation(config)]}
+        console().result(data, listing(data))
+        return
+    passphrase = new_passphrase("the new keys") if encrypt else None
+    cards = create_next_keys(config.keys_path, passphrase)
+    data = {f"{kind.value}_key": card.public.hex() for kind, card in cards.items()}
+    data["next"] = "restart the node, then propose these keys for its seat: `huzhu gov propose rotate-validator`"
+    console().result(data, listing(data))
 
 
 @keys.command("export")

@@ -26,7 +26,8 @@ class SigningRefused(InvariantViolation):
 
 
 class SafetyRules:
-    """Keys and record of one seat. ``validator_seeds`` are one, or two around a rotation (CONSENSUS §1)."""
+    """Keys and record of one seat. ``validator_seeds`` are one, or two around a rotation (CONSENSUS §1); then the second
+    one goes with ``next_beacon_seed``."""
 
     def __init__(
         self,
@@ -35,11 +36,15 @@ class SafetyRules:
         beacon_seed: bytes,
         records: Iterable[Record],
         scheme: Scheme = ED25519,
+        *,
+        next_beacon_seed: bytes | None = None,
     ) -> None:
         self._chain_id = chain_id
         self._scheme = scheme
         self._seeds = {scheme.public_key(seed): seed for seed in validator_seeds}
         self._beacon_seed = beacon_seed
+        self._next_beacon_seed = next_beacon_seed
+        self._next_key = list(self._seeds)[-1] if next_beacon_seed is not None else b""
         self._record = LogState(records)
         self._opened = (0, 0)
         self._validator_keys: tuple[bytes, ...] = ()
@@ -82,8 +87,10 @@ class SafetyRules:
         return self._scheme.sign(seed, message.signing_digest(self._chain_id, request.epoch))
 
     def beacon_proof(self, alpha: bytes) -> bytes:
-        """The 80-byte ECVRF proof over ``alpha``. A proof is unique, so it needs no record."""
-        return self._scheme.prove(self._beacon_seed, alpha)
+        """The 80-byte ECVRF proof over ``alpha`` by the beacon key of V(open height). It is unique: it needs no record."""
+        rotated = self._next_key in self._validator_keys
+        seed = self._next_beacon_seed if rotated and self._next_beacon_seed is not None else self._beacon_seed
+        return self._scheme.prove(seed, alpha)
 
     def _check_size(self, record: LockRecord) -> None:
         open_here = (record.epoch, record.lock.height) == self._opened

@@ -235,6 +235,7 @@ def _hex(path: Path, value: object, name: str, size: int | None = None) -> bytes
 # ---- a node's three, and a keystore ----------------------------------------------------------------------------------
 
 NODE_KINDS: Final = (KeyKind.VALIDATOR, KeyKind.BEACON, KeyKind.NODE)
+NEXT_KINDS: Final = (KeyKind.VALIDATOR, KeyKind.BEACON)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,9 @@ class NodeKeys:
     node: KeyPair
     validator: KeyPair | None
     beacon: KeyPair | None
+    validator_next: KeyPair | None = None
+    """Keys that are to replace those two (``keys rotate``): they sign from the height on at which the chain says so."""
+    beacon_next: KeyPair | None = None
 
 
 def key_path(directory: Path, kind: KeyKind, name: str | None = None) -> Path:
@@ -290,11 +294,56 @@ def load_node_keys(
     if observer or not any(path.exists() for path in paths.values()):
         return NodeKeys(node, None, None)
     validator, beacon = (read_key(path, kind, ask) for kind, path in paths.items())
-    if validator.secret == beacon.secret:
+    following = [read_key(path, kind, ask) for kind, path in next_paths(directory).items() if path.exists()]
+    secrets_ = [pair.secret for pair in (validator, beacon, *following)]
+    if len(set(secrets_)) < len(secrets_):
         raise OperatorError(
             "KEYS_SHARED", "the validator key and the beacon key are the same", "", "create a separate beacon key"
         )
-    return NodeKeys(node, validator, beacon)
+    if len(following) < len(NEXT_KINDS):
+        return NodeKeys(node, validator, beacon)
+    return NodeKeys(node, validator, beacon, *following)
+
+
+def next_paths(directory: Path) -> dict[KeyKind, Path]:
+    """Where the keys lie that are to replace the validator's."""
+    return {kind: key_path(directory, kind, f"{kind.value}-next") for kind in NEXT_KINDS}
+
+
+def create_next_keys(directory: Path, passphrase: bytes | None = None, cost: Cost = MODERATE) -> dict[KeyKind, KeyCard]:
+    """Make the keys that are to replace the validator's, those that are not there yet; their public halves.
+
+    Nothing signs with them until the chain names them. Raises ``OperatorError`` as ``write_key`` and ``read_card`` do.
+    """
+    for kind, path in next_paths(directory).items():
+        if not path.exists():
+            write_key(path, generate(kind), passphrase, cost)
+    return {kind: read_card(path, kind) for kind, path in next_paths(directory).items()}
+
+
+def finish_rotation(directory: Path, in_force: bytes) -> list[Path]:
+    """The chain names the next validator key (``in_force``): it takes the old one's place; where the old ones are now.
+
+    Raises ``OperatorError`` NOT_IN_FORCE when ``in_force`` is not the next key's public half.
+    """
+    waiting = next_paths(directory)
+    if not all(path.exists() for path in waiting.values()) or read_card(waiting[KeyKind.VALIDATOR]).public != in_force:
+        raise OperatorError(
+            "NOT_IN_FORCE",
+            "the next validator key is not the one that the chain names",
+            "its rotation is not decided, or two blocks have not passed since",
+            "`huzhu keys rotate` says what to propose",
+        )
+    retired = []
+    for kind in reversed(NEXT_KINDS):  # the beacon key first: a crash in between leaves the pair to be finished
+        present = key_path(directory, kind)
+        number = 1
+        while (aside := present.with_name(f"{kind.value}-retired-{number}{SUFFIX}")).exists():
+            number += 1
+        present.rename(aside)
+        waiting[kind].rename(present)
+        retired.append(aside)
+    return retired
 
 
 def _asked_once(ask: Ask) -> Ask:

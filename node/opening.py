@@ -82,8 +82,15 @@ def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files 
                 data, chain_id=genesis.chain_id, known=known, files=files, rotate_bytes=rotate_bytes
             )
             disk.records = tuple(decoded.records)
-            safety = SafetyRules(genesis.chain_id, [keys.validator.secret], keys.beacon.secret, disk.records)
-            disk.seat = Seat((keys.validator.public,), safety, disk.vote_log)
+            pairs = [pair for pair in (keys.validator, keys.validator_next) if pair is not None]
+            safety = SafetyRules(
+                genesis.chain_id,
+                [pair.secret for pair in pairs],
+                keys.beacon.secret,
+                disk.records,
+                next_beacon_seed=keys.beacon_next.secret if keys.beacon_next is not None else None,
+            )
+            disk.seat = Seat(tuple(pair.public for pair in pairs), safety, disk.vote_log)
     except HuzhuError:
         store.close()
         raise

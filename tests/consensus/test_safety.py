@@ -317,3 +317,18 @@ def test_replaying_the_log_gives_the_same_record(history: list[Record]) -> None:
         live.apply(item)
     again = LogState(history)
     assert (again.granted, again.lock, again.round) == (live.granted, live.lock, live.round)
+
+
+def test_around_a_rotation_the_key_and_the_beacon_are_those_that_the_set_names() -> None:
+    old, new = seed_of(1), seed_of(9)
+    safety = SafetyRules(CHAIN_ID, [old, new], b"b" * 32, [], FAST, next_beacon_seed=b"n" * 32)
+    others = tuple(FAST.public_key(seed_of(index)) for index in (0, 2, 3))
+    safety.begin(0, 1, (*others, FAST.public_key(old)))
+    assert safety.beacon_proof(b"alpha") == FAST.prove(b"b" * 32, b"alpha")
+    safety.begin(0, 2, (*others, FAST.public_key(new)))
+    assert safety.beacon_proof(b"alpha") == FAST.prove(b"n" * 32, b"alpha")
+    vote = VoteRecord(0, Prepare(2, 0, bytes(32)))
+    safety.recorded([vote])
+    digest = vote.message.signing_digest(CHAIN_ID, 0)
+    signature = safety.sign(SignRequest(0, vote.message, FAST.public_key(new)))
+    assert FAST.verify(FAST.public_key(new), digest, signature)

@@ -60,6 +60,8 @@ class Network:
     """Of the chain's parameters."""
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of a node's constructor, by its name."""
+    later: tuple[str, ...] = ()
+    """Banks with a node that has a validator's keys and record, and no seat yet."""
 
     def __post_init__(self) -> None:
         self.keys: dict[str, KeyPair] = {}
@@ -67,6 +69,7 @@ class Network:
         organisations = [self._organisation(name, roles) for name, roles in ROLES.items()]
         watching = [f"observer-{number}" for number in range(self.observers)]
         organisations.extend(self._organisation(name, Role.REGULATOR, observer=True) for name in watching)
+        organisations.extend(self._organisation(name, Role.BANK, seated=False) for name in self.later)
         self.keys["clock"] = generate(KeyKind.CLOCK)
         params = parse_chain_params((ROOT / "configs/chain_main.toml").read_text().replace("[consensus]", ""))
         plan: GenesisPlan = parse_plan((ROOT / "configs/plan_main.toml").read_text())
@@ -93,7 +96,9 @@ class Network:
                 first = FirstRecord(self.genesis.chain_id, keys.validator.public, False)
                 create_log(member.home / "data", first)
 
-    def _organisation(self, name: str, roles: Role, *, observer: bool = False) -> GenesisOrganisation:
+    def _organisation(
+        self, name: str, roles: Role, *, observer: bool = False, seated: bool = True
+    ) -> GenesisOrganisation:
         home = self.directory / name
         (home / "data").mkdir(parents=True)
         create_node_keys(home / "keys", observer=observer)
@@ -111,7 +116,7 @@ class Network:
         self.keys[name] = generate(KeyKind.ORGANISATION)
         self.members[name] = Member(name, home)
         validator = None
-        if keys.validator is not None and keys.beacon is not None:
+        if seated and keys.validator is not None and keys.beacon is not None:
             validator = GenesisValidator(keys.validator.public, keys.beacon.public)
         return GenesisOrganisation(name, roles, self.keys[name].public, (keys.node.public,), "", validator)
 
