@@ -10,7 +10,7 @@ import click
 from ledger import proofs
 from ledger.blocks import decode_header
 from ledger.errors import MalformedBytes, OperatorError, ProofFailed
-from ledger.statement import DrawProof, Inclusion, SettlementProof
+from ledger.statement import DrawProof, Inclusion, JuryProof, SettlementProof
 
 from .client import ask, node_option
 from .output import console, listing, output_option
@@ -113,6 +113,17 @@ def settlement(plan: int, period: int, out: Path, from_height: int | None, node:
 def draw(draw_id: int, out: Path, from_height: int | None, node: str) -> None:
     """A file about a closed draw, for `huzhu verify draw`; it begins before the draw was opened."""
     write_file(node, f"/v1/draws/{draw_id}/proof", DrawProof, out, from_height)
+
+
+@proof.command()
+@click.argument("dispute_id", metavar="DISPUTE", type=click.IntRange(min=0))
+@out_option
+@from_height_option
+@node_option
+@output_option
+def jury(dispute_id: int, out: Path, from_height: int | None, node: str) -> None:
+    """A file about the jury of a DISPUTE, for `huzhu verify jury`; it begins before the draw was opened."""
+    write_file(node, f"/v1/disputes/{dispute_id}/proof", JuryProof, out, from_height)
 
 
 @proof.command()

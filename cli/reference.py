@@ -1,4 +1,4 @@
-"""``docs/reference/`` and ``docs/claims.md``, made from the program itself: ``make reference``, or ``--check`` to compare.
+"""``docs/reference/`` and ``docs/claims.md``, made from the program itself: ``make reference``; ``--check`` compares.
 
 Every page comes from what the program runs on: the tree of commands, the table of configuration keys, the table of
 routes, the metrics and the codes. Metrics and the codes of operators' errors are found in the source, where each stands
@@ -18,6 +18,7 @@ import click
 from ledger import claim_diagram
 from ledger.errors import BLOCK_CODES, CODES
 from node.api.answers import STATUS
+from node.api.feed import Feeds
 from node.api.server import routes
 from node.api.view import NodeView
 from node.api.waiters import CommitWaiters
@@ -157,7 +158,7 @@ def _example() -> str:
 
 
 def _api() -> str:
-    table = routes(cast(NodeView, None), CommitWaiters(1))
+    table = routes(cast(NodeView, None), CommitWaiters(1), cast(Feeds, None))
     rows = [[f"`{route.method}`", f"`{route.path}`", " ".join(route.doc.split())] for route in table]
     statuses = [[f"`{code}`", str(status.value), CODES[code]] for code, status in STATUS.items()]
     return "\n".join(

@@ -16,13 +16,14 @@ from ledger.blocks import Receipt, validators_hash
 from ledger.blockwalk import BlockWalk
 from ledger.codec import decode_own, encode
 from ledger.errors import OperatorError, ProofFailed
+from ledger.findings import Finding
 from ledger.genesis import Genesis, parse_genesis
 from ledger.light import HeaderWalk, Link, ValidatorSet, decoded_header, genesis_trust, header_trust
 from ledger.statement import (
     FILE_BYTES_MAX,
     DrawProof,
-    Finding,
     Inclusion,
+    JuryProof,
     SettlementProof,
     Statement,
     Subject,
@@ -82,6 +83,16 @@ def statement(file: Path, genesis_path: Path, trusted: str | None) -> None:
 def settlement(file: Path, genesis_path: Path, trusted: str | None) -> None:
     """A settled period: members counted, shares, charges, what was left over."""
     say(_subject(SettlementProof, file, genesis_path, trusted))
+
+
+@verify.command("jury")
+@file_argument
+@genesis_option
+@trusted_option
+@output_option
+def jury_(file: Path, genesis_path: Path, trusted: str | None) -> None:
+    """A jury: drawn again from the beacons of the headers; who could not serve, and how the opened ballots stand."""
+    say(_subject(JuryProof, file, genesis_path, trusted))
 
 
 @verify.command()

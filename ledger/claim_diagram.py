@@ -1,7 +1,7 @@
 """``docs/claims.md``, drawn from ``claim_table``: a state diagram (Mermaid) and the table itself.
 
-``page()`` is the whole file, which `make reference` writes; a test fails when it is stale. Nothing is drawn by hand, after h11, whose
-diagrams come from the same tables that its state machine runs on.
+``page()`` is the whole file, which `make reference` writes; a test fails when it is stale. Nothing is drawn by hand,
+after h11, whose diagrams come from the same tables that its state machine runs on.
 """
 
 from collections.abc import Iterator

@@ -203,6 +203,12 @@ class DrawSums:
 
 
 def draw_sums(state: StateReader, draw_id: int, chain: VerifiedChain, params: ChainParams) -> DrawSums:
+    """A closed draw, and who could have been named by it. Raises ``ProofFailed``."""
+    row = closed_draw(state, draw_id, chain, params)
+    return DrawSums(row, tuple(with_role(state, Role.ASSESSOR)))
+
+
+def closed_draw(state: StateReader, draw_id: int, chain: VerifiedChain, params: ChainParams) -> Draw:
     """Mix the beacons of the blocks after its opening, until f + 1 creators and k blocks; every beacon is verified.
 
     Raises ``ProofFailed``.
@@ -224,7 +230,7 @@ def draw_sums(state: StateReader, draw_id: int, chain: VerifiedChain, params: Ch
     recomputed = Draw(row.opened_height, height - row.opened_height, tuple(sorted(creators)), running, height)
     if row != recomputed:
         raise ProofFailed(where, "the beacons of the headers give another draw")
-    return DrawSums(row, tuple(with_role(state, Role.ASSESSOR)))
+    return row
 
 
 def _up(amount: int, parts: int) -> int:

@@ -15,11 +15,12 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from . import calendar, draws
+from . import calendar, draws, jury_proof
 from .blocks import Receipt
 from .clock import clock
 from .codec import Wire, decode, digest, encode
 from .errors import InvariantViolation, MalformedBytes, ProofFailed, TransactionRejected
+from .findings import Finding, certified, day_text, month_text, recomputed, rmb, time_text
 from .genesis import Genesis
 from .light import ChainProof, Path, Trust, VerifiedChain, genesis_trust, header_trust, includes, verify_chain
 from .members import member_state, waits_from
@@ -27,7 +28,16 @@ from .organisations import with_role
 from .params import ChainParams
 from .plans import version_at
 from .proven import ProvenState, RowKey, recorded
-from .recompute import DrawSums, MemberSums, SettlementSums, draw_sums, frozen_rows, member_sums, settlement_sums
+from .recompute import (
+    DrawSums,
+    MemberSums,
+    SettlementSums,
+    closed_draw,
+    draw_sums,
+    frozen_rows,
+    member_sums,
+    settlement_sums,
+)
 from .roles import Role
 from .rows import Account, Draw, Organisation
 from .signing import verify as verify_signature
@@ -61,6 +71,14 @@ class DrawProof(Wire, frozen=True, tag="draw"):
     draw: int
 
 
+class JuryProof(Wire, frozen=True, tag="jury"):
+    """About the jury of a dispute: who was drawn, who could not serve and why, how the opened ballots stand."""
+
+    dispute: int
+    ballots: tuple[int, ...]
+    """Rows of ``ballots`` that were opened, ascending."""
+
+
 class Inclusion(Wire, frozen=True, tag="transaction"):
     """About one transaction: that a block holds it, and what its receipt says."""
 
@@ -74,7 +92,7 @@ class Inclusion(Wire, frozen=True, tag="transaction"):
     """To ``receipts_root`` of header ``height + 1``."""
 
 
-Subject = Statement | SettlementProof | DrawProof | Inclusion
+Subject = Statement | SettlementProof | DrawProof | JuryProof | Inclusion
 
 
 class ProofFile(Wire, frozen=True):
@@ -95,15 +113,6 @@ class Parts(Wire, frozen=True):
     """Of the certifying header: the newest that the file needs."""
     rows: tuple[bytes, ...]
     subject: Subject
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One sentence of the answer."""
-
-    text: str
-    recomputed: bool
-    """Else it is certified only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +146,11 @@ def read_draw(state: StateReader, subject: DrawProof, chain: VerifiedChain, para
     return draw_sums(state, subject.draw, chain, params)
 
 
+def read_jury(state: StateReader, subject: JuryProof, draw: Callable[[int], Draw]) -> jury_proof.JurySums:
+    """Reads each row that the proof of a jury needs; ``draw`` gives its closed draw."""
+    return jury_proof.jury_sums(state, subject.dispute, subject.ballots, draw)
+
+
 def rows_needed(reader: Reader, subject: Subject) -> set[RowKey]:
     """The rows that ``verify`` will read for ``subject``: it is checked over the whole state, as over the proven rows.
 
@@ -151,12 +165,19 @@ def rows_needed(reader: Reader, subject: Subject) -> set[RowKey]:
         case DrawProof():
             state.get(Draw, subject.draw)
             with_role(state, Role.ASSESSOR)
+        case JuryProof():
+            read_jury(state, subject, lambda draw_id: state.get(Draw, draw_id))
     return tables.read
 
 
 def statement_of(reader: Reader, member_id: int) -> Statement:
     """The subject of a member's statement, as of the state of ``reader``."""
     return Statement(member_id, frozen_rows(StateReader(reader), member_id))
+
+
+def jury_of(reader: Reader, dispute_id: int) -> JuryProof:
+    """The subject of a jury's proof, as of the state of ``reader``."""
+    return JuryProof(dispute_id, jury_proof.opened_ballots(StateReader(reader), dispute_id))
 
 
 def assemble(chain_id: bytes, chain: ChainProof, rows: Sequence[bytes], subject: Subject) -> bytes:
@@ -218,9 +239,10 @@ def _chain_findings(chain: VerifiedChain) -> list[Finding]:
     first, newest = chain.trust.header.height, chain.newest
     start = "the genesis block" if first == 0 else f"the trusted header {first}"
     return [
-        _recomputed(
+        recomputed(
             f"{newest.height - first} headers follow one after the other from {start} to header {newest.height}, "
-            f"of {_time(newest.time_ms)}, and each is signed by a quorum of the validators that its parent announced."
+            f"of {time_text(newest.time_ms)}, and each is signed by a quorum of the validators that its parent "
+            "announced."
         )
     ]
 
@@ -236,7 +258,7 @@ def _chain_figures(chain: VerifiedChain) -> dict[str, int | str]:
 
 
 def _certified_state(chain: VerifiedChain) -> Finding:
-    return _certified(
+    return certified(
         f"The state after block {chain.newest.height - 1}, in which all rows below lie, is what the rules make of the "
         "blocks up to it."
     )
@@ -255,30 +277,30 @@ def _about_statement(state: StateReader, subject: Subject, chain: VerifiedChain,
     standing = member_state(member, day, sums.plan, params, waits_from(state, member))
     found = [
         _certified_state(chain),
-        _recomputed(
+        recomputed(
             f"Member {subject.member} of plan {plan_name!r} has his row in this state: born in "
-            f"{_month(member.birth_month)}, identity {member.identity.hex()}; on {_day(day)} he is {standing}."
+            f"{month_text(member.birth_month)}, identity {member.identity.hex()}; on {day_text(day)} he is {standing}."
         ),
-        _certified(f"He joined on {_day(member.join_day)}, and his beginnings and ends are those of his rows."),
-        _recomputed(
-            f"His bill since he joined is {_rmb(sums.bill_fen)}: {len(charges)} settled periods, each charge "
+        certified(f"He joined on {day_text(member.join_day)}, and his beginnings and ends are those of his rows."),
+        recomputed(
+            f"His bill since he joined is {rmb(sums.bill_fen)}: {len(charges)} settled periods, each charge "
             "recomputed from the running sums, his beginning and base, and the year's cap."
         ),
-        _recomputed(f"He owes {_rmb(owed.total_fen)} now, as far as payments and failures stand in the rows."),
+        recomputed(f"He owes {rmb(owed.total_fen)} now, as far as payments and failures stand in the rows."),
     ]
     if charges:
         found += [
-            _recomputed(
+            recomputed(
                 f"In each of the {len(charges)} periods the share is what aid, fee, bad debt and carry of the "
                 "settlement's row make of its counts and weights, rounded up to the fen."
             ),
-            _recomputed(
+            recomputed(
                 f"In each of the {len(charges)} periods the frozen cohort of his birth month counts at least one "
                 "member with his beginning and base."
             ),
-            _certified("Aid approved, members counted in other cohorts, carry before each period: as the rows say."),
+            certified("Aid approved, members counted in other cohorts, carry before each period: as the rows say."),
         ]
-    found.append(_certified(f"The plan's carry is {_rmb(account.carry)}, its bad debt {_rmb(account.bad_debt)}."))
+    found.append(certified(f"The plan's carry is {rmb(account.carry)}, its bad debt {rmb(account.bad_debt)}."))
     return found, {
         "member": subject.member,
         "plan": member.plan,
@@ -295,29 +317,27 @@ def _about_settlement(state: StateReader, subject: Subject, chain: VerifiedChain
     sums = read_settlement(state, subject)
     row = sums.row
     members = sum(count for _, count in row.counts)
-    due = _day(calendar.day_of(calendar.settle_ms(row.period)))
-    shares = ", ".join(f"{_rmb(share)} (class {class_id})" for class_id, share in row.shares) or "none"
+    due = day_text(calendar.day_of(calendar.settle_ms(row.period)))
+    shares = ", ".join(f"{rmb(share)} (class {class_id})" for class_id, share in row.shares) or "none"
     found = [
         _certified_state(chain),
-        _recomputed(
+        recomputed(
             f"Period {row.period} of plan {sums.plan.name!r}, due on {due}, "
             f"counts {members} members: the sum of its {row.frozen_count} frozen rows with {sums.cohorts} cohorts."
         ),
-        _recomputed(
-            f"Aid {_rmb(row.aid_fen)}, fee {_rmb(row.fee_fen)}, bad debt {_rmb(row.bad_debt_fen)}, less carry "
-            f"{_rmb(row.carry_used_fen)}: G is {_rmb(row.goal_fen)}, and each share is G·w / W rounded up: {shares}."
+        recomputed(
+            f"Aid {rmb(row.aid_fen)}, fee {rmb(row.fee_fen)}, bad debt {rmb(row.bad_debt_fen)}, less carry "
+            f"{rmb(row.carry_used_fen)}: G is {rmb(row.goal_fen)}, and each share is G·w / W rounded up: {shares}."
         ),
-        _recomputed(
-            f"Rounding up brings {_rmb(row.over_fen)} for the carry; cohort by cohort the members are charged "
-            f"{_rmb(row.charged_fen)}, and the sponsor {_rmb(row.excess_fen)} above the year's cap."
+        recomputed(
+            f"Rounding up brings {rmb(row.over_fen)} for the carry; cohort by cohort the members are charged "
+            f"{rmb(row.charged_fen)}, and the sponsor {rmb(row.excess_fen)} above the year's cap."
         ),
-        _recomputed("The running sums after the period are those before it and its shares."),
-        _certified(
-            f"The claims approved for it, {row.claims}, come to {_rmb(row.aid_fen)}, and the carry was as said."
-        ),
+        recomputed("The running sums after the period are those before it and its shares."),
+        certified(f"The claims approved for it, {row.claims}, come to {rmb(row.aid_fen)}, and the carry was as said."),
     ]
     if row.sponsored:
-        found.append(_recomputed("The sponsor pays this period: no share is charged."))
+        found.append(recomputed("The sponsor pays this period: no share is charged."))
     return found, {
         "plan": row.plan,
         "period": row.period,
@@ -337,13 +357,13 @@ def _about_draw(state: StateReader, subject: Subject, chain: VerifiedChain, gene
     names = [state.get(Organisation, firm).name for firm in sums.assessors]
     found = [
         _certified_state(chain),
-        _recomputed(
+        recomputed(
             f"Draw {subject.draw}, opened in block {row.opened_height}, closed in block {row.closed_height}: its seed "
             f"{row.running.hex()} is the hash of the beacons of these {row.blocks} blocks, made by "
             f"{len(row.creators)} distinct validators, and each beacon is the only one that its creator could give."
         ),
-        _recomputed(f"In the state proven here the active assessors are: {', '.join(names) or 'none'}."),
-        _certified(f"The draw was opened in block {row.opened_height}, so before these beacons were known."),
+        recomputed(f"In the state proven here the active assessors are: {', '.join(names) or 'none'}."),
+        certified(f"The draw was opened in block {row.opened_height}, so before these beacons were known."),
     ]
     return found, {
         "draw": subject.draw,
@@ -352,6 +372,15 @@ def _about_draw(state: StateReader, subject: Subject, chain: VerifiedChain, gene
         "seed": row.running.hex(),
         "assessors": ",".join(str(firm) for firm in sums.assessors),
     }
+
+
+def _about_jury(state: StateReader, subject: Subject, chain: VerifiedChain, genesis: Genesis) -> Found:
+    if not isinstance(subject, JuryProof):
+        raise InvariantViolation("not a jury")
+    sums = read_jury(state, subject, lambda draw_id: closed_draw(state, draw_id, chain, genesis.params))
+    return [_certified_state(chain), *jury_proof.sentences(subject.dispute, sums)], jury_proof.figures(
+        subject.dispute, sums.row
+    )
 
 
 def _about_transaction(state: StateReader, subject: Subject, chain: VerifiedChain, genesis: Genesis) -> Found:
@@ -376,12 +405,12 @@ def _about_transaction(state: StateReader, subject: Subject, chain: VerifiedChai
     kind = str(transaction.body.__struct_config__.tag)
     detail = ", ".join(str(number) for number in receipt.detail)
     found = [
-        _recomputed(
-            f"Block {subject.height}, of {_time(header.time_ms)}, holds the transaction {name.hex()}: "
+        recomputed(
+            f"Block {subject.height}, of {time_text(header.time_ms)}, holds the transaction {name.hex()}: "
             f"{kind}, signed by {transaction.signer.hex()}."
         ),
-        _recomputed(f"Its receipt stands among those that header {subject.height + 1} certifies."),
-        _certified(f"Its result is {receipt.code}" + (f" ({detail})." if detail else ".")),
+        recomputed(f"Its receipt stands among those that header {subject.height + 1} certifies."),
+        certified(f"Its result is {receipt.code}" + (f" ({detail})." if detail else ".")),
     ]
     return found, {"transaction": name.hex(), "block": subject.height, "kind": kind, "code": receipt.code}
 
@@ -390,6 +419,7 @@ _ABOUT: Final[dict[type[Subject], Callable[[StateReader, Subject, VerifiedChain,
     Statement: _about_statement,
     SettlementProof: _about_settlement,
     DrawProof: _about_draw,
+    JuryProof: _about_jury,
     Inclusion: _about_transaction,
 }
 
@@ -398,38 +428,9 @@ def pick_for_claim(answer: Answer, claim: int) -> Finding:
     """Whom a verified draw names for a claim, were all active assessors of the proven state candidates."""
     firms = [int(firm) for firm in str(answer.figures["assessors"]).split(",") if firm]
     if not firms:
-        return _recomputed("There is no active assessor to name.")
+        return recomputed("There is no active assessor to name.")
     firm = draws.pick(bytes.fromhex(str(answer.figures["seed"])), claim, firms)
-    return _recomputed(
+    return recomputed(
         f"For claim {claim} the seed names organisation {firm}, if all these assessors stood for it; who did, "
         "is not proven here."
     )
-
-
-# ---- words -----------------------------------------------------------------------------------------------------------
-
-
-def _recomputed(text: str) -> Finding:
-    return Finding(text, recomputed=True)
-
-
-def _certified(text: str) -> Finding:
-    return Finding(text, recomputed=False)
-
-
-def _rmb(fen: int) -> str:
-    return f"{fen // 100:,}.{fen % 100:02} RMB"
-
-
-def _day(day: int) -> str:
-    year, month, day_of_month = calendar.civil_from_day(day)
-    return f"{year:04}-{month:02}-{day_of_month:02}"
-
-
-def _month(month: int) -> str:
-    return f"{month // 12:04}-{month % 12 + 1:02}"
-
-
-def _time(ms: int) -> str:
-    seconds = (ms + calendar.UTC_OFFSET_MS) // 1_000 % 86_400
-    return f"{_day(calendar.day_of(ms))} {seconds // 3_600:02}:{seconds // 60 % 60:02}:{seconds % 60:02} (UTC+8)"

@@ -19,8 +19,8 @@ from ledger.errors import InvariantViolation, ProofFailed, TransactionRejected
 from ledger.light import inclusion_path
 from ledger.proven import prove_rows
 from ledger.recompute import NOTICED
-from ledger.rows import Draw, Member, Settlement
-from ledger.statement import DrawProof, Inclusion, Parts, SettlementProof, Subject, rows_needed, statement_of
+from ledger.rows import Dispute, Draw, Member, Settlement
+from ledger.statement import DrawProof, Inclusion, Parts, SettlementProof, Subject, jury_of, rows_needed, statement_of
 from ledger.transactions import transaction_id
 
 from ..blockstore import BlockReader
@@ -99,6 +99,17 @@ class LightClients:
         if row.closed_height == 0:
             raise TransactionRejected("NOT_PROVABLE_YET", f"draw {draw_id} is open")
         return await self._parts(at, DrawProof(draw_id))
+
+    async def jury(self, request: web.Request) -> web.StreamResponse:
+        """The rows of a dispute whose jury was drawn, its draw and its opened ballots with proofs, in MessagePack."""
+        dispute_id = asked.path_id(request)
+        at, _, _ = certified(self._view)
+        row = at.state.find(Dispute, dispute_id)
+        if row is None:
+            raise not_found(f"there is no dispute {dispute_id} in the state that block {at.height + 1} certifies")
+        if not row.seed:
+            raise TransactionRejected("NOT_PROVABLE_YET", f"no jury was drawn for dispute {dispute_id}")
+        return await self._parts(at, jury_of(at.state.reader, dispute_id))
 
     async def transaction(self, request: web.Request) -> web.StreamResponse:
         """A committed transaction and its receipt with their paths to the roots of two headers, in MessagePack."""

@@ -99,6 +99,7 @@ def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
         Route("GET", "/v1/members/{id}/statement", light.statement),
         Route("GET", "/v1/settlements/{plan}/{period}/proof", light.settlement),
         Route("GET", "/v1/draws/{id}/proof", light.draw),
+        Route("GET", "/v1/disputes/{id}/proof", light.jury),
         Route("GET", "/v1/transactions/{id}/proof", light.transaction),
         Route("GET", "/livez", operating.live),
         Route("GET", "/readyz", operating.ready),

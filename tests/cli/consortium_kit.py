@@ -84,6 +84,12 @@ class Desk:
         """The code of the refusal."""
         return str(self.as_(name, command, *more, code=code)["error"]["code"])
 
+    def offline(self, *words: str) -> Any:
+        """The JSON answer of a command that speaks to no node."""
+        self._capsys.readouterr()
+        assert run([*words, "--output", "json"]) == 0
+        return json.loads(self._capsys.readouterr().out)
+
     def text(self, command: str) -> str:
         """What a person reads."""
         self._capsys.readouterr()

@@ -156,6 +156,25 @@ def test_a_refused_claim_is_appealed_and_a_jury_votes_by_files(at: Desk, tmp_pat
     at.node.step_to(at.node.current.state.get(Claim, claim).due_ms)
     assert state_of(at, claim) in ("CLEARED", "NOTICED")
     assert at.node.current.state.get(Dispute, found["id"]).stage == Stage.ENDED
+    _verify_the_jury(at, tmp_path, found["id"], dispute["drawn"])
+
+
+def _verify_the_jury(at: Desk, tmp_path: Path, dispute: int, drawn: list[int]) -> None:
+    """Offline, from public data alone: the file of a node and the genesis file."""
+    at.node.commit()
+    genesis, file = tmp_path / "genesis.toml", tmp_path / "jury.proof"
+    genesis.write_bytes(at.node.genesis_raw)
+    written = at.say(f"proof jury {dispute} --out {file}")
+    assert written["bytes"] == file.stat().st_size
+    verified = ["verify", "jury", str(file), "--genesis", str(genesis)]
+    assert run(verified) == 0
+    raw = file.read_bytes()
+    for place in (len(raw) // 2, len(raw) - 5, len(raw) - 2_000):
+        file.write_bytes(raw[:place] + bytes((raw[place] ^ 1,)) + raw[place + 1 :])
+        assert run(verified) == 6
+    file.write_bytes(raw)
+    assert at.offline(*verified)["drawn"] == ",".join(str(juror) for juror in drawn)
+    assert at.say(f"proof jury 99 --out {file}", code=1)["error"]["code"] == "NOT_FOUND"
 
 
 def _paper(tmp_path: Path) -> Path:
