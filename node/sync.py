@@ -190,8 +190,11 @@ class Sync:
     # ---- serving ----
 
     async def serve(self, peer: bytes, payload: bytes) -> bytes:
-        """The answer to a question of the sync class. Raises ``PeerError``, ``RequestRefused`` NOT_FOUND."""
-        question = decode_question(payload)
+        """The answer to an encoded question for blocks. Raises ``PeerError``, ``RequestRefused``."""
+        return await self.answer(decode_question(payload))
+
+    async def answer(self, question: GetBlocks) -> bytes:
+        """The blocks asked for. Raises ``RequestRefused``: NOT_FOUND above the head, PRUNED for what was removed."""
         blocks: list[RawBlock] = []
         size = 0
         last = min(question.last, self._chain.height, question.first + BLOCKS_PER_ANSWER_MAX - 1)
@@ -204,7 +207,8 @@ class Sync:
             if size >= ANSWER_BYTES >> 3:
                 await asyncio.sleep(0)
         if not blocks:
-            raise RequestRefused("NOT_FOUND", f"block {question.first}")
+            code = "PRUNED" if question.first <= self._chain.height else "NOT_FOUND"
+            raise RequestRefused(code, f"block {question.first}")
         return encode_wire(Blocks(tuple(blocks)))
 
     # ---- fetching ----
