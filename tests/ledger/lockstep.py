@@ -67,6 +67,23 @@ PARAMS = PlanParams(
     jury_reveal_hours=24,
 )
 PLATFORM = 0
+_BANK = Sender(bytes(32), organisation=1)
+_HOW: dict[type[Any], Callable[[State, Any], object]] = {
+    Enrol: lambda state, body: members.enrol(state, body, PLATFORM),
+    EnrolBatch: members.enrol_batch,
+    Exit: lambda state, body: members.exit_member(state, body, PLATFORM),
+    ExitBatch: members.exit_batch,
+    ReportDeath: endings.report_death,
+    SuspendMember: endings.suspend_member,
+    ExpelMember: endings.expel_member,
+    SponsorPeriod: settlement.sponsor_period,
+    Collect: lambda state, body: collection.collect(state, body, PLATFORM),
+    ConfirmCollection: collection.confirm,
+    Contribution: collection.contribution,
+    PayRefund: lambda state, body: payouts.pay_refund(state, body, _BANK),
+    RefundSurplus: lambda state, body: payouts.refund_surplus(state, body, _BANK),
+}
+"""What a body does to a state, without blocks and signatures."""
 
 
 def new_state(day: date) -> State:
@@ -149,7 +166,12 @@ class Lockstep:
             self.doing[name](a, b)
             self.compare(f"after {name} {a} {b} in period {self.hand.period} ({self.hand.stage})")
 
-    def both(self, theirs: Callable[[], object], ours: Callable[[], object]) -> object | None:
+    def execute(self, body: Any) -> object:
+        """The ledger's side of a step. Raises ``TransactionRejected``; then nothing has changed."""
+        with self.state.attempt():
+            return _HOW[type(body)](self.state, body)
+
+    def both(self, theirs: Callable[[], object], body: Any) -> object | None:
         """Do it on both sides; a refusal of one must be the same refusal of the other. The ledger's result."""
         code = None
         try:
@@ -157,8 +179,7 @@ class Lockstep:
         except Refused as refused:
             code = str(refused)
         try:
-            with self.state.attempt():
-                result = ours()
+            result = self.execute(body)
         except TransactionRejected as rejected:
             assert rejected.code == code, f"ledger refuses with {rejected}, by hand: {code}"
             return None
@@ -187,18 +208,15 @@ class Lockstep:
         at_id = self.state.length(Member)
         self.ids += range(at_id, at_id + count)
         if count == 1:
-            members.enrol(self.state, Enrol(self.plan_id, *people[0], b""), PLATFORM)
+            self.execute(Enrol(self.plan_id, *people[0], b""))
         elif count:
-            assert members.enrol_batch(self.state, EnrolBatch(self.plan_id, people)) == (at_id, count, 0)
+            assert self.execute(EnrolBatch(self.plan_id, people)) == (at_id, count, 0)
 
     def leave(self, who: int, _: int) -> None:
         """One leaves."""
         if self.hand.people:
             number = who % len(self.hand.people)
-            self.both(
-                lambda: self.hand.leave(number),
-                lambda: members.exit_member(self.state, Exit(self.ids[number]), PLATFORM),
-            )
+            self.both(lambda: self.hand.leave(number), Exit(self.ids[number]))
 
     def leave_many(self, who: int, step: int) -> None:
         """Every ``step``-th leaves; those who have left are skipped."""
@@ -207,9 +225,7 @@ class Lockstep:
         for number in leaving:
             self.hand.leave(number)
         if numbers:
-            done = members.exit_batch(
-                self.state, ExitBatch(self.plan_id, tuple(self.ids[number] for number in numbers))
-            )
+            done = self.execute(ExitBatch(self.plan_id, tuple(self.ids[number] for number in numbers)))
             assert done == (len(leaving), len(numbers) - len(leaving))
 
     def come_back(self, who: int, _: int) -> None:
@@ -218,7 +234,7 @@ class Lockstep:
         if gone:
             number = gone[who % len(gone)]
             body = Enrol(self.plan_id, identity(number), self.hand.people[number].birth_month, b"")
-            self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
+            self.both(lambda: self.hand.come_back(number, self.day), body)
 
     def leave_owing(self, who: int, _: int) -> None:
         """One of those who owe something leaves."""
@@ -233,7 +249,7 @@ class Lockstep:
         if self.left_last is not None:
             number, self.left_last = self.left_last, None
             body = Enrol(self.plan_id, identity(number), self.hand.people[number].birth_month, b"")
-            self.both(lambda: self.hand.come_back(number, self.day), lambda: members.enrol(self.state, body, PLATFORM))
+            self.both(lambda: self.hand.come_back(number, self.day), body)
 
     def wait(self, days: int, _: int) -> None:
         """Time passes; with many days the next notice is late."""
@@ -255,9 +271,7 @@ class Lockstep:
         day = max(joined, self.day - timedelta(days=ago % 60))
         body = ReportDeath(self.ids[number], (day - date(1970, 1, 1)).days)
         back: list[int] = []
-        done = self.both(
-            lambda: back.append(self.hand.die(number, day)), lambda: endings.report_death(self.state, body)
-        )
+        done = self.both(lambda: back.append(self.hand.die(number, day)), body)
         assert not isinstance(done, tuple) or done[1] == back[0]
 
     def void(self, who: int, _: int) -> None:
@@ -280,29 +294,27 @@ class Lockstep:
         number = self._someone(who)
         if number is not None:
             body = SuspendMember(self.ids[number], suspended=True)
-            self.both(lambda: self.hand.suspend(number), lambda: endings.suspend_member(self.state, body))
+            self.both(lambda: self.hand.suspend(number), body)
 
     def lift(self, who: int, _: int) -> None:
         """A suspension is lifted."""
         number = self._someone(who, "suspended")
         if number is not None:
             body = SuspendMember(self.ids[number], suspended=False)
-            self.both(lambda: self.hand.lift(number, self.day), lambda: endings.suspend_member(self.state, body))
+            self.both(lambda: self.hand.lift(number, self.day), body)
 
     def expel(self, who: int, _: int) -> None:
         """One is expelled."""
         number = self._someone(who, "", "suspended", "lapsed", "dead")
         if number is not None:
-            self.both(
-                lambda: self.hand.expel(number), lambda: endings.expel_member(self.state, ExpelMember(self.ids[number]))
-            )
+            self.both(lambda: self.hand.expel(number), ExpelMember(self.ids[number]))
 
     def sponsor(self, ahead: int, _: int) -> None:
         """A coming period is sponsored."""
         period = self.hand.coming() + ahead % 5
         if period not in self.hand.sponsored:
             self.hand.sponsor(period)
-            settlement.sponsor_period(self.state, SponsorPeriod(self.plan_id, period))
+            self.execute(SponsorPeriod(self.plan_id, period))
 
     def turn(self, aid: int, seed: int) -> None:
         """The plan's next deadline."""
@@ -384,10 +396,7 @@ class Lockstep:
             collection.differences_of(self.ids[first], [self.ids[number] for number in failed]),
             0 if replaces is None else 1 + self.collections[replaces][0],
         )
-        done = self.both(
-            lambda: self.hand.collect(first, last, failed, replaces),
-            lambda: collection.collect(self.state, body, PLATFORM),
-        )
+        done = self.both(lambda: self.hand.collect(first, last, failed, replaces), body)
         if isinstance(done, tuple):
             self.collections.append((done[0], first, last))
 
@@ -400,8 +409,7 @@ class Lockstep:
         if self.collections and amount > 0:
             body = ConfirmCollection(self.collections[which % len(self.collections)][0], amount, self._reference())
             try:
-                with self.state.attempt():
-                    collection.confirm(self.state, body)
+                self.execute(body)
             except TransactionRejected as rejected:
                 assert rejected.code in ("ALREADY_CONFIRMED", "COLLECTION_REPLACED")
             else:
@@ -417,8 +425,7 @@ class Lockstep:
                 self.ids[number], tuple(debt[0] for debt in debts), sum(debt[1] for debt in debts), self._reference()
             )
             self.hand.contribute(number, len(debts))
-            with self.state.attempt():
-                collection.contribution(self.state, body)
+            self.execute(body)
 
     def refund(self, which: int, amount: int) -> None:
         """The bank refunds something; sometimes more than is owed."""
@@ -426,15 +433,12 @@ class Lockstep:
         period = periods[which % len(periods)]
         owed = self.hand.accounts["refunds"] if period is None else self.hand.surplus[period]
         amount = 1 + amount % max(1, owed + owed // 8)
-        sender = Sender(bytes(32), organisation=PLATFORM)
         if period is None:
             body = PayRefund(self.plan_id, amount, self._reference())
-            self.both(lambda: self.hand.give_back(None, amount), lambda: payouts.pay_refund(self.state, body, sender))
+            self.both(lambda: self.hand.give_back(None, amount), body)
         else:
             back = RefundSurplus(self.plan_id, period, amount, self._reference())
-            self.both(
-                lambda: self.hand.give_back(period, amount), lambda: payouts.refund_surplus(self.state, back, sender)
-            )
+            self.both(lambda: self.hand.give_back(period, amount), back)
 
     def run_off(self) -> None:
         """The plan ends between a close and the next notice."""
@@ -454,6 +458,10 @@ class Lockstep:
     def compare(self, where: str) -> None:
         """Accounts, counts, every bill and every debt."""
         journal.check_touched(self.state)
+        self.agree(where)
+
+    def agree(self, where: str) -> None:
+        """The ledger's rows say what the oracle says."""
         account = self.state.get(Account, self.plan_id)
         accounts = {name: getattr(account, name) for name in Account.__struct_fields__}
         assert accounts == self.hand.accounts, where
