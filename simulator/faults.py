@@ -58,6 +58,11 @@ class Plan:
     """Whose records may be lost or rolled back."""
     dead: frozenset[int]
     """Who never comes back after the heal."""
+    disk_full_every_ms: int = 0
+    fsync_errors: float = 0.0
+    """Chance that an fsync fails: the process ends, and is started again later."""
+    snapshot_join: bool = False
+    """Spare nodes come late, and begin with a snapshot of another's state."""
 
     @property
     def core(self) -> frozenset[int]:
@@ -76,7 +81,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
     wrong = random.choice((0, budget, budget))
     byzantine, unlucky = 0, 0
     for _ in range(wrong):
-        if random.random() < 0.6:
+        if random.random() < 0.55:
             byzantine += 1
         else:
             unlucky += 1
@@ -90,7 +95,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
     latency = random.choice(((1, 5), (1, 20), (5, 60), (10, 300)))
     return Plan(
         n=n,
-        spares=random.choice((0, 1)) if set_changes else 0,
+        spares=random.choice((0, 1, 1)) if set_changes else 0,
         real_signatures=real_ledger or random.random() < 0.07,
         real_ledger=real_ledger,
         heights=random.choice((3, 5, 8)) if not real_ledger else random.choice((8, 16)),
@@ -120,4 +125,7 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         byzantine_heals=random.random() < 0.4,
         unlucky=frozenset(numbers[byzantine : byzantine + unlucky]),
         dead=frozenset(numbers[byzantine + unlucky : byzantine + unlucky + dead]),
+        disk_full_every_ms=some(0, 0, 0, 800),
+        fsync_errors=0.0 if off else random.choice((0.0, 0.0, 0.003, 0.01)),
+        snapshot_join=random.random() < 0.5,
     )

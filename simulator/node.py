@@ -78,6 +78,8 @@ class Peers(Protocol):
 
     def mempool_gap(self) -> bool: ...
 
+    def fsync_fails(self, node: "SimNode") -> bool: ...
+
 
 class SimNode:
     """Node ``number``, which owns the seat of that number, if there is one."""
@@ -106,11 +108,15 @@ class SimNode:
         """The log's position that the database's newest batch names."""
         self.log_lost = False
         """The log is gone; the next start declares it lost."""
+        self.joined = False
+        """Whether it began with a snapshot."""
         self.honest = True
         self.alive = False
         self.life = 0
         self.skew_ms = 0
         self.paused_until_ms = 0
+        self.full_until_ms = 0
+        """Until then the disk takes no byte (ENOSPC)."""
         self.core = Consensus(())
         self.safety = SafetyRules(CHAIN_ID, seeds, beacon_seed, (), peers.scheme)
         self.crash_hook: Callable[[SimNode, str], bool] = _never
@@ -123,6 +129,8 @@ class SimNode:
         self._feeding = False
         self._timers: dict[ev.TimerKind, int] = {}
         self._fsync_at_ms = 0
+        self._stalled: deque[fx.Persist] = deque()
+        """What a full disk has refused, in order."""
         self.pool = Pool(self)
         self.sync = Sync(self)
 
@@ -223,6 +231,11 @@ class SimNode:
         if self.peers.network.connected(other.number, self.number):
             self.later(self.world.random.randint(1, 10), up)
 
+    def join(self, replica: Replica) -> None:
+        """Begin at the head of somebody's snapshot instead of the genesis; only before the first start."""
+        self.replica, self.joined = replica, True
+        self.start()
+
     # ---- heights ----
 
     def _open_height(self) -> None:
@@ -250,7 +263,7 @@ class SimNode:
                     if not self._perform(effect, life):
                         return
         except OperatorError as error:
-            if self.honest and not self.peers.watcher.contradicts_itself(self, error):
+            if not self.peers.watcher.contradicts_itself(self, error) and self.honest:
                 raise
             self.log_lost = True  # the operator reads the error, and declares the record lost at the next start
             self.crash()
@@ -272,11 +285,34 @@ class SimNode:
         return not self.crash_hook(self, "after")
 
     def _persist(self, effect: fx.Persist) -> None:
+        """A full disk writes nothing, so nothing is sent, until there is room; an error of fsync ends the process."""
+        if self._stalled or self.world.now_ms < self.full_until_ms:
+            self.peers.watcher.happened("disk_full")
+            self._stalled.append(effect)
+            if len(self._stalled) == 1:
+                self._wait_for_room()
+        else:
+            self._write(effect)
+
+    def _wait_for_room(self) -> None:
+        def room() -> None:
+            if self.world.now_ms < self.full_until_ms:
+                self._wait_for_room()
+                return
+            self.world.trace(str(self), "room", described=f"{len(self._stalled)} waiting")
+            while self._stalled:
+                self._write(self._stalled.popleft())
+
+        self.later(self.full_until_ms - self.world.now_ms, room)
+
+    def _write(self, effect: fx.Persist) -> None:
         position = self.disk.append(effect.records)
         now_ms = self.world.now_ms
         self._fsync_at_ms = max(self._fsync_at_ms, now_ms) + self.peers.fsync_ms()
 
         def synced() -> None:
+            if self.peers.fsync_fails(self):
+                return
             self.disk.sync(position)
             self.world.trace(str(self), "fsync", described=position.sequence)
             self.safety.recorded(effect.records)

@@ -95,6 +95,8 @@ class Replica(Protocol):
 
     def rewound(self, height: int) -> "Replica": ...
 
+    def snapshot(self) -> "Replica": ...
+
 
 class ReplicaBase:
     """What both kinds of chain share: the head as a ``HeightView``, the blocks, the ids committed in the window."""
@@ -261,6 +263,13 @@ class LightReplica(ReplicaBase):
         fresh = LightReplica(self._params, self._founding, self._scheme, self._rotated)
         for sealed in self.chain[:height]:
             fresh.commit(sealed.block, sealed.transactions, sealed.certificate, sealed.log)
+        return fresh
+
+    def snapshot(self) -> "LightReplica":
+        """Another node's replica that begins with our head's state, without executing what led to it."""
+        fresh = LightReplica(self._params, self._founding, self._scheme, self._rotated)
+        fresh.view, fresh._rows, fresh._executed = self.view, dict(self._rows), self._executed
+        fresh.chain, fresh._seen = list(self.chain), dict(self._seen)
         return fresh
 
     def _beacon_output(self, proof: bytes) -> bytes:

@@ -76,6 +76,16 @@ class Simulation:
         """Whether this transaction, though gossiped, is not found."""
         return self.world.chance(self._gaps)
 
+    def fsync_fails(self, node: SimNode) -> bool:
+        """Whether this fsync fails; then the node has ended itself."""
+        if self.healed or not self.world.chance(self.plan.fsync_errors):
+            return False
+        self.world.trace(str(node), "fsync-error")
+        self.marks.hit("fsync_failed")
+        node.crash()
+        self._restart_later(node)
+        return True
+
     # ---- making ----
 
     def _make_nodes(self) -> None:
@@ -146,7 +156,11 @@ class Simulation:
         """Both phases. Raises ``Violation``."""
         world, plan = self.world, self.plan
         for node in self.nodes:
-            world.at(world.random.randint(0, 50), node.start)
+            late = plan.snapshot_join and plan.n <= node.number < plan.n + plan.spares
+            if late:
+                world.at(world.random.randint(200, 1_500), partial(self._join, node))
+            else:
+                world.at(world.random.randint(0, 50), node.start)
         self._schedule()
         end_ms = plan.disturbed_ms
         world.run(lambda: self.head >= plan.heights and world.now_ms > 800 and not self._trap_set, end_ms)
@@ -187,6 +201,7 @@ class Simulation:
         self._every(plan.transaction_every_ms, self._client, lasting=True)
         self._every(plan.partition_every_ms, self._partition)
         self._every(plan.pause_every_ms, self._pause)
+        self._every(plan.disk_full_every_ms, self._fill_disk)
         self._every(plan.crash_every_ms, self._crash_some)
         self._every(plan.restart_all_every_ms, self._restart_all)
         if plan.trap_ms:
@@ -195,6 +210,8 @@ class Simulation:
             self._every(600, self._jump)
         if plan.set_changes:
             self._every(500, self._change_set)
+        if plan.twins and plan.byzantine:
+            self._every(120, self._restart_twin)
         if plan.backups:
             self._every(250, self._copy)
             self._every(700, self._lose)
@@ -220,7 +237,7 @@ class Simulation:
         self.network.weather = Weather(latency_ms=(1, 20))
         self._fsync_ms_max, self._gaps = min(self._fsync_ms_max, 5), 0.0
         for node in self.nodes:
-            node.paused_until_ms = 0
+            node.paused_until_ms = node.full_until_ms = 0
             node.skew_ms = 0
             if node.number in plan.dead or (not node.honest and plan.byzantine_heals):
                 node.crash()
@@ -239,12 +256,12 @@ class Simulation:
         self._restart_later(node)
         return True
 
-    def _restart_later(self, node: SimNode) -> None:
+    def _restart_later(self, node: SimNode, delay_ms_max: int = 1_500) -> None:
         def restart() -> None:
             if not self._dark:
                 node.start()
 
-        self.world.later(self.world.random.randint(1, 1_500), restart)
+        self.world.later(self.world.random.randint(1, delay_ms_max), restart)
 
     def _set_trap(self) -> None:
         """From now on one of the core hears nothing, so that it will not have prepared what the others lock."""
@@ -320,12 +337,35 @@ class Simulation:
         self.world.trace(str(node), "pause")
         self.marks.hit("paused")
 
+    def _fill_disk(self) -> None:
+        random = self.world.random
+        node = random.choice(self.nodes)
+        node.full_until_ms = self.world.now_ms + random.choice((30, 400, 2_500))
+        self.world.trace(str(node), "disk-full")
+
+    def _join(self, newcomer: SimNode) -> None:
+        """A new organisation's node fetches a snapshot of somebody's certified head, and begins there."""
+        if self._dark or newcomer.life:
+            return
+        giver = self.world.random.choice([node for node in self.nodes if node.honest and node is not newcomer])
+        self.world.trace(str(newcomer), f"join from {giver}", giver.replica.view.state_root)
+        if giver.height:
+            self.marks.hit("snapshot_joined")
+        newcomer.join(giver.replica.snapshot())
+
     def _crash_some(self) -> None:
         random = self.world.random
         for node in random.sample(self.nodes, random.randint(1, max(1, len(self.nodes) // 2))):
             if node.alive:
                 node.crash()
                 self._restart_later(node)
+
+    def _restart_twin(self) -> None:
+        """A process whose key another one uses too: what the others return may contradict its record."""
+        node = self.world.random.choice([node for node in self.nodes if not node.honest])
+        if node.alive:
+            node.crash()
+            self._restart_later(node, 10)
 
     def _restart_all(self) -> None:
         self.marks.hit("restart_all")
@@ -349,12 +389,12 @@ class Simulation:
         random, plan = self.world.random, self.plan
         node = self.nodes[random.choice(sorted(plan.unlucky))]
         node.crash()
-        kind = random.choice(("gone", "gone with the chain", "old log", "old everything"))
+        kind = random.choice(("gone", "gone with the chain", "old log", "old everything", "old everything"))
         self.checker.lost(node)
         self.world.trace(str(node), f"lose: {kind}")
         copies = self._copies[node.number]
         if kind in ("old log", "old everything") and copies:
-            synced, height, known = copies[-1] if random.random() < 0.5 else random.choice(copies)
+            synced, height, known = copies[-1] if random.random() < 0.7 else random.choice(copies)
             node.disk.roll_back(synced)
             if kind == "old everything":
                 node.replica, node.known = node.replica.rewound(min(height, node.height)), known

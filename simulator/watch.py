@@ -31,6 +31,8 @@ class Watch:
         """See ``Checker.signed``."""
         if len(node.keys) > 1 and request.key == node.keys[1]:
             self.marks.hit("key_rotated")
+        if node.joined:
+            self.marks.hit("newcomer_signed")
         self.checker.signed(node, request)
 
     def sending(self, node: SimNode, message: Message) -> None:
@@ -125,8 +127,9 @@ class Watch:
         self.marks.hit(mark)
 
     def contradicts_itself(self, node: SimNode, error: OperatorError) -> bool:
-        """Whether this node may learn that its key said something else: its record was rolled back behind its back."""
-        excused = error.code == "KEY_IN_USE" and self.checker.tainted.get(node.seat, 0) >= node.core.height
+        """Whether this node may learn that its key said something else: a twin's does, or one rolled back."""
+        twin_or_old = not node.honest or self.checker.tainted.get(node.seat, 0) >= node.core.height
+        excused = error.code == "KEY_IN_USE" and twin_or_old
         if excused:
             self.marks.hit("key_in_use")
         return excused
