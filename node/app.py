@@ -29,6 +29,7 @@ from p2p.peers import Address
 from .admission import Admission, signer_class
 from .api.server import ApiServer, make_app
 from .api.waiters import CommitWaiters
+from .applicants import Applicants
 from .chain import Chain, Committed
 from .config import Config
 from .disk import DiskGuard, free_bytes
@@ -36,14 +37,17 @@ from .driver import Driver
 from .evidence import EvidencePool
 from .files import Files
 from .health import Heartbeat
+from .joining import Joining
 from .keys import NodeKeys, load_node_keys
 from .logs import Log, NodeLog, summary
 from .mempool import Limits, Mempool
 from .metrics import Metrics
 from .neighbours import VERSION, Neighbours
-from .opening import open_disk, read_genesis
+from .opening import check_clock, open_disk, read_genesis
 from .pool import PeerPool
+from .questions import Questions
 from .roster import SignerClasses
+from .snapshot_serve import SnapshotServer
 from .status import CLOCK_WARN_MS, Window
 from .steps import Steps
 from .sync import Sync
@@ -52,6 +56,8 @@ from .verifier import Verifier
 from .votelog import ROTATE_BYTES
 from .wire import Found, decode_found, encode_wire, is_found
 
+LOG_FULL: Final = "the disk is full: the signing log waits for room"
+DATABASE_FULL: Final = "the disk is full: the database waits for room"
 LOG_RETRY_S: Final = 1.0
 """How often a signing log that met a full disk tries again."""
 SWITCH_INTERVAL_S: Final = 0.0005
@@ -89,13 +95,17 @@ class Node:
         self.config = config
         self._files = files
         self._rotate_bytes = rotate_bytes
-        self.clock: Clock = clock or SystemClock()
+        self.clock: Clock = clock or SystemClock(config.node.clock_offset_ms)
         self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
         self.genesis = read_genesis(config)
+        check_clock(config, self.genesis)
         self.keys: NodeKeys = load_node_keys(config.keys_path, observer=not config.holds_validator_keys)
         self.metrics = Metrics()
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
+        self.reopening = False
+        """Whether the node ended to be started anew: there is room again after a full disk, or a snapshot was joined."""
+        self._log_full = False
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
         self._api: ApiServer | None = None
@@ -108,8 +118,14 @@ class Node:
     # ---- life ----
 
     def stop(self) -> None:
-        """End in order; ``run`` returns when that is done."""
+        """End in order, for good; ``run`` returns when that is done."""
+        self.reopening = False
         self._stop.set()
+
+    def _reopen(self) -> None:
+        """End in order, and be started anew on what is on the disk then."""
+        self.reopening = True
+        self.stop()
 
     async def run(self, ready: Callable[[Started], None] | None = None) -> None:
         """Run until ``stop``. Raises ``InvariantViolation`` or ``OperatorError`` when the node cannot go on."""
@@ -147,6 +163,7 @@ class Node:
     def _make(self) -> None:
         """Make every part but the driver, which needs the tasks' group."""
         config, clock = self.config, self.clock
+        self._disk.watch(self._database_full)
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.verifier = Verifier(config.verifier.workers)
         self.steps = Steps()
@@ -186,6 +203,19 @@ class Node:
             seat_of=self.neighbours.seat_of,
             votes=lambda: self._own_index() is not None,
             refuted=lambda peer: self.driver.head_refuted(peer),
+        )
+        self.snapshots = SnapshotServer(self.chain, clock)
+        self.questions = Questions(self.sync, self.snapshots, Applicants(self.chain), self.network.status_only)
+        self.joining = Joining(
+            mode=config.sync.mode,
+            data=config.data_path,
+            genesis=self.genesis,
+            chain=self.chain,
+            sync=self.sync,
+            network=self.network,
+            clock=clock,
+            log=self.log,
+            reopen=self._reopen,
         )
         self.admission = Admission(
             mempool=self.mempool,
@@ -241,6 +271,7 @@ class Node:
             mempool=self.mempool,
             admission=self.admission,
             sync=self.sync,
+            joining=self.joining,
             network=self.network,
             driver=self.driver,
             disk=self.disk,
@@ -251,6 +282,7 @@ class Node:
         self.chain.listen(self._committed)
         self.driver.start()
         self.chain.listen(self.sync.committed)
+        self.chain.listen(self.snapshots.committed)
         self.chain.listen(self.window.committed)
         self.chain.listen(self._settled)
         await self.network.start(tasks)
@@ -278,6 +310,9 @@ class Node:
             "gossip": self.gossip.run(),
             "sync": self.sync.run(),
             "heartbeat": self.heartbeat.run(),
+            "joining": self.joining.run(),
+            "joining told": self.joining.tell(),
+            "application": self.joining.ask(),
             "disk": self.disk.run(self._room_changed),
             "summary": self._summaries(),
             "fatal": self._await_fatal(),
@@ -294,6 +329,7 @@ class Node:
         self._stop.set()
         self.driver.stop()
         if self._api is not None:
+        self._disk.give_up()
             await self._api.stop()
         await self.network.stop()
 
@@ -321,15 +357,31 @@ class Node:
             self.metrics.fsync_seconds.labels("signing").observe(log.sync_s)
         self.driver.durable(position)
 
+        if self._log_full:
+            self._log_full = False
+            self.log.info("signing resumes", why="the signing log has room again")
+            self.driver.release(LOG_FULL)
     def _log_stalled(self, error: OperatorError) -> None:
         log = self._disk.vote_log
         if error.code != "DISK_FULL" or log is None:
             raise error
-        self.log.error("signing stopped", why=error.what, next=error.next)
+        if not self._log_full:
+            self._log_full = True
+            self.log.error("signing stopped", why=error.what, next=error.next)
+            self.driver.hold(LOG_FULL)
         self.clock.call_later(LOG_RETRY_S, log.retry)
 
     def _room_changed(self, has_room: bool) -> None:
-        if has_room:
+    def _database_full(self, error: OperatorError) -> None:
+        self.disk.refused(self._disk.store.reopening_bytes())
+        self.log.error("storing stopped", why=error.what, next="free some space", shortage=self.disk.shortage)
+        self.driver.hold(DATABASE_FULL)
+
+        if has_room and self._disk.full:
+            self.log.info("storing resumes: the node starts anew", free_bytes=self.disk.free_bytes)
+            self.stop()
+            self.reopening = True
+        elif has_room:
             self.log.info("signing resumes", free_bytes=self.disk.free_bytes)
             self.driver.release()
         else:
@@ -394,8 +446,8 @@ class Node:
         self.peer_pool.received(peer, payload)
 
     async def sync_question(self, peer: bytes, payload: bytes) -> bytes:
-        """A peer asks for blocks."""
-        return await self.sync.serve(peer, payload)
+        """A peer asks for blocks, for a snapshot, or for its admission."""
+        return await self.questions.answer(peer, payload)
 
     def peer_changed(self, peer: bytes, up: bool) -> None:
         """A link came up, or the last one to a peer went down."""
@@ -465,15 +517,19 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 async def _run(config: Config) -> None:
-    node = Node(config)
+    """One node after the other, until one ends that is not to be started anew."""
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.stop)
-    try:
-        await node.run()
-    except InvariantViolation as error:
-        node.log.error("invariant violated", error=str(error), exc_info=error)
-        raise
+    reopening = True
+    while reopening:
+        node = Node(config)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, node.stop)
+        try:
+            await node.run()
+        except InvariantViolation as error:
+            node.log.error("invariant violated", error=str(error), exc_info=error)
+            raise
+        reopening = node.reopening
 
 
 def run(config: Config) -> int:

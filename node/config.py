@@ -133,6 +133,11 @@ class NodeSection:
     observer: bool = _key(False, "Never vote, even with a validator key that is in the set.")
     genesis: str = _key("genesis.toml", "The genesis file; its exact bytes are the chain's identity.", _not_empty)
     keys_dir: str = _key("keys", "Directory of the node's key files (mode 0700, files 0600).", _not_empty)
+    clock_offset_ms: int = _key(
+        0,
+        "Milliseconds by which this machine's clock is made wrong; only on a chain with a stepped clock.",
+        _between(-3_600_000, 3_600_000),
+    )
     data_dir: str = _key("data", "Directory of the database and the consensus log.", _not_empty)
 
 
@@ -213,6 +218,17 @@ class SignerSection:
 
 @dataclass(frozen=True, slots=True)
 class Config:
+@dataclass(frozen=True, slots=True)
+class SyncSection:
+    """Catching up with the chain."""
+
+    mode: str = _key(
+        "auto",
+        "How an empty node joins: auto (a snapshot of a long chain, else blocks), blocks, snapshot.",
+        _one_of("auto", "blocks", "snapshot"),
+    )
+
+
     """Everything the operator chose, checked. ``home`` is the directory that relative paths start from."""
 
     home: Path
@@ -225,6 +241,7 @@ class Config:
     storage: StorageSection = field(default_factory=StorageSection)
     signer: SignerSection = field(default_factory=SignerSection)
 
+    sync: SyncSection = field(default_factory=SyncSection)
     @property
     def signer_path(self) -> Path | None:
         return self.home / self.signer.socket if self.signer.socket and not self.node.observer else None
@@ -274,6 +291,7 @@ class KeyInfo:
     """One configuration key, for the parser and for the documentation."""
 
     name: str
+    "sync": SyncSection,
     """``section.key``"""
     kind: type[Any]
     """bool, int, str, or tuple for a list of strings."""

@@ -2,6 +2,9 @@
 
 A node that runs until its disk is full may lose the record it must not lose. So it stops voting while there is still
 room to commit what others decide. It resumes a tenth above the floor, or it would flutter.
+
+A disk may be full all the same: the floor is 0, or another program was quicker. A write that was refused says how much
+it needs to go on (``refused``); until that is free there is no room, whatever the floor says.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Final
 
 from ledger.errors import OperatorError
 
-CHECK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 2.0
 
 
 def free_bytes(path: Path) -> int:
@@ -36,13 +39,33 @@ class DiskGuard:
         self._measure = measure
         self.free_bytes = measure()
         self.has_room = self.free_bytes >= floor_bytes
+        self._needed_bytes = 0
+
+    def refused(self, needed_bytes: int) -> None:
+        """A write has found the disk full: there is no room before ``needed_bytes`` are free."""
+        self._needed_bytes = max(self._needed_bytes, needed_bytes)
+        self.free_bytes = self._measure()
+        self.has_room = False
 
     def check(self) -> bool:
         """Measure again; returns whether ``has_room`` changed."""
         self.free_bytes = self._measure()
-        enough = self._floor_bytes if self.has_room else self._floor_bytes + self._floor_bytes // 10
+        enough = self._floor_bytes
+        if not self.has_room:
+            enough = max(self._floor_bytes + self._floor_bytes // 10, self._needed_bytes)
         before, self.has_room = self.has_room, self.free_bytes >= enough
+        if self.has_room:
+            self._needed_bytes = 0
         return before != self.has_room
+
+    @property
+    def shortage(self) -> str | None:
+        """Why there is no room, in a sentence; None: there is."""
+        if self.has_room:
+            return None
+        if self._needed_bytes:
+            return f"the disk is full: {self.free_bytes:,} bytes are free, {self._needed_bytes:,} are needed"
+        return f"the disk is nearly full: {self.free_bytes:,} bytes are free, the floor is {self._floor_bytes:,}"
 
     async def run(self, on_change: Callable[[bool], None], *, every_s: float = CHECK_SECONDS) -> None:
         """Check at each interval, until cancelled; ``on_change`` is told when signing must stop or may resume."""

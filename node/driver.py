@@ -51,7 +51,7 @@ from consensus.events import (
     TimerKind,
     Verdict,
 )
-from consensus.log import Position
+from consensus.log import Position, height_of
 from consensus.messages import (
     NONCE_BYTES,
     RECENT_BYTES_MAX,
@@ -78,6 +78,8 @@ from .steps import Phases
 PUSH_AGAIN_S: Final = 5.0
 """Transactions that still wait are pushed to all again so often (CONSENSUS §2)."""
 PUSH_AGAIN_MAX: Final = 256
+DISK_LOW: Final = "the disk is nearly full"
+"""Why a validator that has little free disk does not vote."""
 
 
 class Links(Protocol):
@@ -170,7 +172,9 @@ class Driver:
         self._feeding = False
         self._timers: dict[TimerKind, TimerHandle] = {}
         self._persisting: deque[tuple[int, Persist]] = deque()
-        self._held: deque[Persist] | None = None
+        self._held: deque[Persist] = deque()
+        self._holds: dict[str, None] = {}
+        """Why nothing is made durable now, in the order in which the reasons came up."""
         self._said: set[DueReason] = set()
         self._due_timer: TimerHandle | None = None
         self._watching_old = False
@@ -200,7 +204,7 @@ class Driver:
     def signing(self) -> bool:
         """Whether we vote: we have a seat, know what others saw of it, and there is room on the disk."""
         context, index = self._context, self.own_index
-        if context is None or index is None or self._held is not None:
+        if context is None or index is None or self._holds:
             return False
         return self._core.state.cleared_key == context.key(index)
 
@@ -226,8 +230,8 @@ class Driver:
         """Why a validator does not vote now."""
         if self.signing or self.own_index is None:
             return None
-        if self._held is not None:
-            return "the disk is nearly full"
+        if self._holds:
+            return next(reversed(self._holds))
         return "asking the others what they saw of this key"
 
     @property
@@ -268,16 +272,19 @@ class Driver:
         """A new piece of evidence waits for a block."""
         self._say(DueReason.EVIDENCE)
 
-    def hold(self) -> None:
+    def hold(self, why: str = DISK_LOW) -> None:
         """Sign nothing from now on: what is to be made durable waits."""
-        if self._held is None:
-            self._held = deque()
+        self._holds[why] = None
 
-    def release(self) -> None:
-        """Sign again."""
-        held, self._held = self._held, None
-        for effect in held or ():
-            self._persist(effect)
+    def release(self, why: str = DISK_LOW) -> None:
+        """This reason is gone; when it was the last one: sign again."""
+        self._holds.pop(why, None)
+        while self._held and not self._holds:
+            self._persist(self._held.popleft())
+
+    def _forget_held(self, height: int) -> None:
+        """What waits to be promised at heights below ``height`` is never asked for again: they are decided."""
+        self._held = deque(effect for effect in self._held if any(height_of(r) >= height for r in effect.records))
 
     def stop(self) -> None:
         """Nothing is signed, sent or asked for any more."""
@@ -303,6 +310,7 @@ class Driver:
             validator_keys = tuple(entry.validator_key for entry in context.validators)
             self._seat.safety.begin(context.epoch, context.height, validator_keys)
             self._seat.log.batched(self._chain.synced_position)
+        self._forget_held(context.height)
         self._said.clear()
         self._phases.begin()
         self._feed(HeightStarted(context, self._random_bytes(NONCE_BYTES)))
@@ -367,7 +375,7 @@ class Driver:
     def _persist(self, effect: Persist) -> None:
         if self._seat is None:
             raise InvariantViolation("an observer has nothing to persist")
-        if self._held is not None:
+        if self._holds:
             self._held.append(effect)
             return
         position = self._seat.log.append(effect.records)

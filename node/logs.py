@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
@@ -44,14 +45,24 @@ class _Destinations:
 
     def __init__(self, writers: list[tuple[TextIO, list[Any]]]) -> None:
         self._writers = writers
+        self._lost = [0] * len(writers)
 
     def _write(self, **event: Any) -> None:
-        for stream, processors in self._writers:
+        for at, (stream, processors) in enumerate(self._writers):
             line: Any = dict(event)
+            if self._lost[at]:
+                line["lines_lost"] = self._lost[at]
             for processor in processors:
                 line = processor(self, "", line)
-            stream.write(line + "\n")
-            stream.flush()
+            try:
+                stream.write(line + "\n")
+                stream.flush()
+            except (
+                OSError
+            ):  # the log's disk is full: the node goes on, and the next line that fits says how many did not
+                self._lost[at] += 1
+            else:
+                self._lost[at] = 0
 
     debug = info = warning = error = _write
 
@@ -94,7 +105,8 @@ class NodeLog:
     def close(self) -> None:
         """Close the log file."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # what a full disk has refused
+                self._file.close()
 
 
 def summary(log: Log, status: dict[str, Any]) -> None:

@@ -69,6 +69,9 @@ class Metrics:
             "huzhu_loop_lag_seconds", "How late the event loop runs a timer.", buckets=_FAST, registry=registry
         )
         self.disk_free_bytes = Gauge("huzhu_disk_free_bytes", "Free disk below the data directory.", registry=registry)
+        self.disk_has_room = Gauge(
+            "huzhu_disk_has_room", "1 while there is room to sign and to store.", registry=registry
+        )
         # links
         self.peers = Gauge("huzhu_peers", "Peers connected.", registry=registry)
         # HTTP

@@ -2,10 +2,14 @@
 
 Opened in that order, for the database remembers where the signing log stood; closed after what is being written
 has been written. An observer has no signing log, and its validator keys are not even read.
+
+When a batch finds the disk full the database takes no more until it was closed and opened (``node.storage``). Then
+``write`` does not return: whoever waits for it waits until ``give_up``, and nothing is told of a block that is not
+on the disk. Reads go on. The process opens everything anew when there is room; to the rules that is a restart.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -13,7 +17,7 @@ from typing import Final
 from consensus.log import Position
 from consensus.records import Record
 from consensus.safety import SafetyRules
-from ledger.errors import HuzhuError
+from ledger.errors import HuzhuError, OperatorError
 from ledger.genesis import Genesis
 from ledger.store import Batch
 from ledger.validity import HeightView
@@ -31,6 +35,7 @@ from .votelog import VoteLog, open_log
 DATABASE_DIRECTORY: Final = "ledger"
 _NOWHERE: Final = Position(0, 0)
 
+_FULL: Final = "DISK_FULL"
 
 class Disk:
     """See the head of this file. Made by ``open_disk``; ``close`` it last."""
@@ -45,10 +50,44 @@ class Disk:
         self.records: Sequence[Record] = ()
         """What the signing log held."""
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
+        self.full = False
+        """Whether the database has met a full disk, and takes no more until it was opened anew."""
+        self._on_full: Callable[[OperatorError], object] = lambda error: None
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._given_up = False
 
     async def write(self, batch: Batch) -> None:
-        """One synced batch, in the writer thread."""
-        await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+    def watch(self, on_full: Callable[[OperatorError], object]) -> None:
+        """Tell ``on_full``, once, when the database has met a full disk."""
+        self._on_full = on_full
+
+        """One synced batch, in the writer thread. Does not return once the disk is full (``full``)."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+        except OperatorError as error:
+            if error.code != _FULL:
+                raise
+            if not self.full:
+                self.full = True
+                self._on_full(error)
+            await self._until_given_up()
+
+    async def _until_given_up(self) -> None:
+        """Wait to be cancelled."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if self._given_up:
+            waiter.cancel()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+    def give_up(self) -> None:
+        """The node ends: cancel whoever waits for a batch that the full disk has refused."""
+        self._given_up = True
+        for waiter in tuple(self._waiting):
+            waiter.cancel()
 
     def log_position(self) -> Position:
         """Where the signing log stands, durably."""
@@ -99,4 +138,15 @@ def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files 
 
 def read_genesis(config: Config) -> Genesis:
     """The genesis of the node's home, signed by every founder. Raises ``OperatorError``."""
+def check_clock(config: Config, genesis: Genesis) -> None:
+    """Only a test network's clock may be wrong on purpose. Raises ``OperatorError`` CLOCK_OFFSET_REFUSED."""
+    if config.node.clock_offset_ms and not genesis.stepped:
+        raise OperatorError(
+            "CLOCK_OFFSET_REFUSED",
+            f"node.clock_offset_ms is {config.node.clock_offset_ms}, and this chain's clock is real",
+            "a validator whose clock is wrong refuses good proposals",
+            'remove the key; it is for chains with clock = "stepped", which are tests',
+        )
+
+
     return read_signed_genesis(config.genesis_path)

@@ -14,6 +14,7 @@ from .chain import Chain, Committed, StateView
 from .disk import DiskGuard
 from .driver import Driver
 from .health import Heartbeat
+from .joining import Joining
 from .keys import NodeKeys
 from .mempool import Mempool
 from .metrics import Metrics
@@ -65,6 +66,7 @@ class Window:
         mempool: Mempool,
         admission: Admission,
         sync: Sync,
+        joining: Joining,
         network: Network,
         driver: Driver,
         disk: DiskGuard,
@@ -79,6 +81,7 @@ class Window:
         self._keys = keys
         self._chain = chain
         self._sync = sync
+        self._joining = joining
         self._network = network
         self._driver = driver
         self._disk = disk
@@ -146,8 +149,9 @@ class Window:
             peers_connected=sum(peer.connected for peer in peers),
             clock_offset_ms=clock_offset_ms(peers),
             disk_free_bytes=self._disk.free_bytes,
+            disk_shortage=self._disk.shortage,
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
-            more={"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
+            more=self._joining.status | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
         )
 
     def committed(self, committed: Committed) -> None:
@@ -173,5 +177,6 @@ class Window:
         metrics.signing.set(status.signing)
         metrics.peers.set(status.peers_connected)
         metrics.disk_free_bytes.set(status.disk_free_bytes)
+        metrics.disk_has_room.set(self._disk.has_room)
         metrics.clock_offset_seconds.set((status.clock_offset_ms or 0) / 1_000)
         return metrics.render()

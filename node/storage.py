@@ -7,6 +7,9 @@ Rules of this file
 - Every read verifies LevelDB's checksums, but for the values that carry their own (`SEALED`): a checksum over the whole
   block doubles the time of a get. Opening is paranoid: without that, LevelDB silently drops the rest of a damaged log,
   and with it committed blocks. So a damaged disk is an error, never a wrong or older row.
+- A write that failed is the last one through this handle: LevelDB may have written a part of the batch into its log and
+  would write the next one behind it, where a later opening takes it for damage or loses it. Reads go on; the store must
+  be closed and opened again, which cuts the part off.
 - A marker binds the database to a format version and a chain: a node never opens another chain's data.
 - One writer thread, any number of reader threads; each reader takes its own snapshots. The owner closes the store after
   its readers have stopped.
@@ -38,6 +41,7 @@ BLOCK_CACHE_BYTES = 64 << 20
 BLOOM_BITS = 10
 """Bits a key; a lookup of a missing key reads the disk once in 100 times."""
 FILES_MAX = 1_000
+REOPENING_BYTES_MIN = 4 << 20
 
 T = TypeVar("T")
 
@@ -112,6 +116,7 @@ class LevelStore:
     def __init__(self, path: Path, database: Any) -> None:
         self.path = path
         self._database = database
+        self._failure: OperatorError | InvariantViolation | None = None
 
     def get(self, key: bytes) -> bytes | None:
         try:
@@ -124,7 +129,12 @@ class LevelStore:
         return _scan(self.path, self._database, start, stop, reverse)
 
     def write(self, batch: Batch) -> None:
-        """One synced LevelDB batch. Raises `OperatorError` DISK_FULL or STORAGE_FAILED: then nothing was written."""
+        """One synced LevelDB batch. Raises `OperatorError` DISK_FULL or STORAGE_FAILED: then nothing was written.
+
+        After such an error every further write raises it again, until the store was closed and opened.
+        """
+        if self._failure is not None:
+            raise self._failure
         try:
             with self._database.write_batch(sync=True, transaction=True) as writing:
                 put, delete = writing.put, writing.delete
@@ -134,7 +144,8 @@ class LevelStore:
                     else:
                         put(key, value)
         except (plyvel.Error, RuntimeError) as error:
-            raise _blame(self.path, error) from error
+            self._failure = _blame(self.path, error)
+            raise self._failure from error
 
     def snapshot(self) -> LevelSnapshot:
         return LevelSnapshot(self.path, _guarded(self.path, self._database.snapshot))
@@ -145,14 +156,23 @@ class LevelStore:
 
     def approximate_size(self) -> int:
         """Bytes that the database's files take on the disk, its log included."""
+        return self._files_bytes("")
+
+    def _files_bytes(self, ending: str) -> int:
         total = 0
         with os.scandir(self.path) as entries:
             for entry in entries:
+                if not entry.name.endswith(ending):
+                    continue
                 try:
                     total += entry.stat().st_size
                 except FileNotFoundError:  # a compaction has just removed it
                     continue
         return total
+
+    def reopening_bytes(self) -> int:
+        """Free disk that closing and opening need: LevelDB turns its log into tables, with a new manifest."""
+        return 2 * self._files_bytes(".log") + REOPENING_BYTES_MIN
 
     def size_between(self, start: bytes, stop: bytes) -> int:
         """About how many bytes of the tables on the disk the keys from `start` to `stop` take; not the log."""

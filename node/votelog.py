@@ -18,7 +18,8 @@ import errno
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,7 +65,8 @@ def _replace(files: Files, path: Path, data: bytes) -> int:
     """Put a new file with ``data`` in the place of ``path``, durably; its descriptor. Raises ``OSError``."""
     beside = path.with_suffix(".new")
     files.remove(beside)
-    descriptor = files.create(beside)
+    with _room():
+        descriptor = files.create(beside)
     try:
         _write_all(files, descriptor, data)
         files.fsync(descriptor)
@@ -169,13 +171,20 @@ class _DiskFullError(OSError):
     """A write found no room. (Never raised for an fsync: what that error left on the disk nobody knows.)"""
 
 
-def _write_all(files: Files, descriptor: int, data: bytes) -> None:
+@contextmanager
+def _room() -> Iterator[None]:
+    """What finds no room within may be tried again. Raises ``_DiskFullError`` for that, ``OSError`` as it comes."""
     try:
-        files.write(descriptor, data)
+        yield
     except OSError as error:
         if error.errno in _NO_SPACE:
             raise _DiskFullError(error.errno, str(error)) from error
         raise
+
+
+def _write_all(files: Files, descriptor: int, data: bytes) -> None:
+    with _room():
+        files.write(descriptor, data)
 
 
 @dataclass(slots=True)

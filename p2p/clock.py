@@ -33,10 +33,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks and the running event loop's timers."""
+    """The machine's clocks and the running event loop's timers; ``offset_ms`` makes the time wrong, for tests."""
+
+    def __init__(self, offset_ms: int = 0) -> None:
+        self._offset_ms = offset_ms
 
     def time_ms(self) -> int:
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 + self._offset_ms
 
     def monotonic_s(self) -> float:
         return time.monotonic()

@@ -56,6 +56,8 @@ def unready_reasons(view: NodeView, blocks_behind_max: int, peers_min: int) -> l
         reasons.append(f"{status.peers_connected} peers connected, at least {peers_min} asked for")
     if status.role == "validator" and not status.signing:
         reasons.append(f"not signing: {status.not_signing_because or 'unknown'}")
+    if status.disk_shortage is not None:
+        reasons.append(status.disk_shortage)
     if not view.loop_alive:
         reasons.append("the event loop is stalled")
     return reasons

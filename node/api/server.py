@@ -16,6 +16,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
+from pathlib import Path
 
 from aiohttp import web
 
@@ -42,6 +43,8 @@ SHUTDOWN_SECONDS: Final = 2.0
 _FREE_OF_RATE: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
+CLIENT_GONE: Final = 499
+"""What the metrics count for a client that went away before it was answered."""
 @dataclass(frozen=True, slots=True)
 class Route:
     """One row of the table."""
@@ -172,7 +175,9 @@ def make_app(
             return problem("BAD_REQUEST", error.reason)
         except web.RequestPayloadError:
             return problem("BAD_REQUEST", "the body is not what its Content-Encoding or Transfer-Encoding says")
-        except OSError:  # the client went away in the middle of an answer
+        except ConnectionError:  # the client went away; nobody reads this answer
+            return web.Response(status=CLIENT_GONE)
+        except OSError:
             raise
         except Exception as bug:
             on_bug(bug)

@@ -64,6 +64,8 @@ class NodeStatus:
     """Own clock minus the median of the peers'."""
     disk_free_bytes: int
     uptime_seconds: float
+    disk_shortage: str | None = None
+    """Why there is no room to go on as usual."""
     more: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the parts have to say, by part."""
 
