@@ -104,7 +104,7 @@ class Node:
         self.metrics = Metrics()
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
         self.reopening = False
-        """Whether the node ended to be started anew: there is room again after a full disk, or a snapshot was joined."""
+        """Whether the node ended to be started anew: there is room again after a full disk, or a snapshot is there."""
         self._log_full = False
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
@@ -309,10 +309,10 @@ class Node:
             "admission": self.admission.run(),
             "gossip": self.gossip.run(),
             "sync": self.sync.run(),
-            "heartbeat": self.heartbeat.run(),
             "joining": self.joining.run(),
             "joining told": self.joining.tell(),
             "application": self.joining.ask(),
+            "heartbeat": self.heartbeat.run(),
             "disk": self.disk.run(self._room_changed),
             "summary": self._summaries(),
             "fatal": self._await_fatal(),
@@ -328,10 +328,11 @@ class Node:
         self.log.info("stopping", height=self.chain.height)
         self._stop.set()
         self.driver.stop()
-        if self._api is not None:
         self._disk.give_up()
+        if self._api is not None:
             await self._api.stop()
         await self.network.stop()
+        self.snapshots.close()
 
     # ---- errors ----
 
@@ -356,11 +357,11 @@ class Node:
         if log is not None:
             self.metrics.fsync_seconds.labels("signing").observe(log.sync_s)
         self.driver.durable(position)
-
         if self._log_full:
             self._log_full = False
             self.log.info("signing resumes", why="the signing log has room again")
             self.driver.release(LOG_FULL)
+
     def _log_stalled(self, error: OperatorError) -> None:
         log = self._disk.vote_log
         if error.code != "DISK_FULL" or log is None:
@@ -371,12 +372,12 @@ class Node:
             self.driver.hold(LOG_FULL)
         self.clock.call_later(LOG_RETRY_S, log.retry)
 
-    def _room_changed(self, has_room: bool) -> None:
     def _database_full(self, error: OperatorError) -> None:
         self.disk.refused(self._disk.store.reopening_bytes())
         self.log.error("storing stopped", why=error.what, next="free some space", shortage=self.disk.shortage)
         self.driver.hold(DATABASE_FULL)
 
+    def _room_changed(self, has_room: bool) -> None:
         if has_room and self._disk.full:
             self.log.info("storing resumes: the node starts anew", free_bytes=self.disk.free_bytes)
             self.stop()

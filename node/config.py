@@ -217,8 +217,6 @@ class SignerSection:
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
-@dataclass(frozen=True, slots=True)
 class SyncSection:
     """Catching up with the chain."""
 
@@ -229,6 +227,8 @@ class SyncSection:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Config:
     """Everything the operator chose, checked. ``home`` is the directory that relative paths start from."""
 
     home: Path
@@ -239,9 +239,9 @@ class SyncSection:
     verifier: VerifierSection = field(default_factory=VerifierSection)
     mempool: MempoolSection = field(default_factory=MempoolSection)
     storage: StorageSection = field(default_factory=StorageSection)
+    sync: SyncSection = field(default_factory=SyncSection)
     signer: SignerSection = field(default_factory=SignerSection)
 
-    sync: SyncSection = field(default_factory=SyncSection)
     @property
     def signer_path(self) -> Path | None:
         return self.home / self.signer.socket if self.signer.socket and not self.node.observer else None
@@ -282,6 +282,7 @@ SECTIONS: Final[dict[str, type[Any]]] = {
     "verifier": VerifierSection,
     "mempool": MempoolSection,
     "storage": StorageSection,
+    "sync": SyncSection,
     "signer": SignerSection,
 }
 
@@ -291,7 +292,6 @@ class KeyInfo:
     """One configuration key, for the parser and for the documentation."""
 
     name: str
-    "sync": SyncSection,
     """``section.key``"""
     kind: type[Any]
     """bool, int, str, or tuple for a list of strings."""

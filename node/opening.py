@@ -34,8 +34,8 @@ from .votelog import VoteLog, open_log
 
 DATABASE_DIRECTORY: Final = "ledger"
 _NOWHERE: Final = Position(0, 0)
-
 _FULL: Final = "DISK_FULL"
+
 
 class Disk:
     """See the head of this file. Made by ``open_disk``; ``close`` it last."""
@@ -49,18 +49,18 @@ class Disk:
         self.seat: Seat | None = None
         self.records: Sequence[Record] = ()
         """What the signing log held."""
-        self._writer = ThreadPoolExecutor(1, "ledger-writer")
         self.full = False
         """Whether the database has met a full disk, and takes no more until it was opened anew."""
         self._on_full: Callable[[OperatorError], object] = lambda error: None
         self._waiting: set[asyncio.Future[None]] = set()
         self._given_up = False
+        self._writer = ThreadPoolExecutor(1, "ledger-writer")
 
-    async def write(self, batch: Batch) -> None:
     def watch(self, on_full: Callable[[OperatorError], object]) -> None:
         """Tell ``on_full``, once, when the database has met a full disk."""
         self._on_full = on_full
 
+    async def write(self, batch: Batch) -> None:
         """One synced batch, in the writer thread. Does not return once the disk is full (``full``)."""
         try:
             await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
@@ -136,8 +136,6 @@ def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files 
     return disk
 
 
-def read_genesis(config: Config) -> Genesis:
-    """The genesis of the node's home, signed by every founder. Raises ``OperatorError``."""
 def check_clock(config: Config, genesis: Genesis) -> None:
     """Only a test network's clock may be wrong on purpose. Raises ``OperatorError`` CLOCK_OFFSET_REFUSED."""
     if config.node.clock_offset_ms and not genesis.stepped:
@@ -149,4 +147,6 @@ def check_clock(config: Config, genesis: Genesis) -> None:
         )
 
 
+def read_genesis(config: Config) -> Genesis:
+    """The genesis of the node's home, signed by every founder. Raises ``OperatorError``."""
     return read_signed_genesis(config.genesis_path)

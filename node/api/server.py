@@ -16,7 +16,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
-from pathlib import Path
 
 from aiohttp import web
 
@@ -40,11 +39,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 CLIENTS_MAX: Final = 4_096
 """Client addresses whose rate is remembered; beyond it the longest silent is forgotten."""
 SHUTDOWN_SECONDS: Final = 2.0
+CLIENT_GONE: Final = 499
+"""What the metrics count for a client that went away before it was answered."""
 _FREE_OF_RATE: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
-CLIENT_GONE: Final = 499
-"""What the metrics count for a client that went away before it was answered."""
 @dataclass(frozen=True, slots=True)
 class Route:
     """One row of the table."""
