@@ -27,7 +27,7 @@ from p2p.limits import Channel
 from p2p.peers import Address
 
 from .admission import Admission, signer_class
-from .api.server import ApiServer, make_app
+from .api.server import ApiServer, make_app, tls_context
 from .api.waiters import CommitWaiters
 from .applicants import Applicants
 from .chain import Chain, Committed
@@ -299,7 +299,8 @@ class Node:
         section = self.config.api
         self.waiters = CommitWaiters(section.waiters_max)
         app = make_app(self.window, section, self.metrics, self.waiters, self._bug, now_s=self.clock.monotonic_s)
-        self._api = ApiServer(app, section.listen)
+        tls = self.config.tls_paths
+        self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls))
         return await self._api.start()
 
     def _work(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -156,6 +156,8 @@ class ApiSection:
     listen: str = _key("127.0.0.1:7050", "Where HTTP is served, host:port; port 0 takes a free one.", _address)
     body_bytes_max: int = _key(16_777_216, "Largest request body.", _between(4_096, 268_435_456))
     waiters_max: int = _key(1_024, "Most requests that wait for a block at once.", _between(1, 65_536))
+    tls_certificate: str = _key("", "PEM file of the certificate and its chain; with tls_key the API is served by TLS.")
+    tls_key: str = _key("", "PEM file of the certificate's key.")
     requests_per_second: int = _key(
         2_000, "Requests a client address may make, sustained; 0: no limit.", _between(0, 1_000_000)
     )
@@ -262,6 +264,13 @@ class Config:
     @property
     def data_path(self) -> Path:
         return self.home / self.node.data_dir
+
+    @property
+    def tls_paths(self) -> tuple[Path, Path] | None:
+        """Certificate and key of the API; ``None``: plain HTTP."""
+        if not self.api.tls_certificate and not self.api.tls_key:
+            return None
+        return self.home / self.api.tls_certificate, self.home / self.api.tls_key
 
     @property
     def log_path(self) -> Path | None:

@@ -65,7 +65,7 @@ class Blocks:
         return height
 
     async def export(self, request: web.Request) -> web.StreamResponse:
-        """Blocks ?from= to= (inclusive) as a sequence of MessagePack [header, body, certificate, receipts]."""
+        """Blocks ?from= &to= (inclusive) as a sequence of MessagePack [header, body, certificate, receipts]."""
         at = self._view.current
         first = asked.integer(request, "from", 0)
         last = asked.integer(request, "to", at.height)

@@ -46,7 +46,7 @@ class LightClients:
         self._view = view
 
     async def headers(self, request: web.Request) -> web.StreamResponse:
-        """Headers ?from= to= (inclusive): MessagePack [header, certificate, validator set where it is a new one]s."""
+        """Headers ?from= &to= (inclusive): MessagePack [header, certificate, validator set where it is a new one]s."""
         at = self._view.current
         first = asked.integer(request, "from", 1)
         last = asked.integer(request, "to", min(at.height, first + HEADERS_MAX - 1))

@@ -12,9 +12,11 @@ Rules of this file
 from __future__ import annotations
 
 import errno
+import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
@@ -28,8 +30,10 @@ from .answers import answer, problem
 from .blocks import Blocks
 from .claim_views import ClaimViews
 from .consortium_views import ConsortiumViews
+from .feed import Feeds
 from .ledger_views import LedgerViews
 from .light import LightClients
+from .openapi import document
 from .operating import Operating
 from .submitting import Submitting
 from .view import NodeView
@@ -58,13 +62,19 @@ class Route:
         return (self.handler.__doc__ or "").strip()
 
 
-def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
+def routes(view: NodeView, waiters: CommitWaiters, feeds: Feeds) -> list[Route]:
     """Every route of the API."""
     blocks, ledger = Blocks(view), LedgerViews(view)
     claims, consortium = ClaimViews(view), ConsortiumViews(view)
     light = LightClients(view)
     submitting, operating = Submitting(view, waiters), Operating(view)
-    return [
+
+    async def openapi(request: web.Request) -> web.StreamResponse:
+        """This API as an OpenAPI 3.1 document."""
+        return answer(document([(route.method, route.path, route.doc) for route in table]))
+
+    table = [
+        Route("GET", "/v1/openapi.json", openapi),
         Route("GET", "/v1/status", operating.status),
         Route("GET", "/v1/peers", operating.peers),
         Route("GET", "/v1/genesis", operating.genesis),
@@ -103,10 +113,12 @@ def routes(view: NodeView, waiters: CommitWaiters) -> list[Route]:
         Route("GET", "/v1/draws/{id}/proof", light.draw),
         Route("GET", "/v1/disputes/{id}/proof", light.jury),
         Route("GET", "/v1/transactions/{id}/proof", light.transaction),
+        Route("GET", "/v1/feed", feeds.feed),
         Route("GET", "/livez", operating.live),
         Route("GET", "/readyz", operating.ready),
         Route("GET", "/metrics", operating.metrics),
     ]
+    return table
 
 
 class ClientRates:
@@ -182,7 +194,8 @@ def make_app(
             on_bug(bug)
             raise
 
-    table = routes(view, waiters)
+    feeds = Feeds(view, waiters)
+    table = routes(view, waiters, feeds)
 
     async def index(request: web.Request) -> web.StreamResponse:
         """This list."""
@@ -190,17 +203,34 @@ def make_app(
         return answer({"node": view.status().name, "chain_id": view.chain_id.hex(), "routes": listed})
 
     app = web.Application(middlewares=[guard], client_max_size=section.body_bytes_max)
+    app.on_shutdown.append(feeds.close)
     app.router.add_get("/", index, allow_head=False)
     for route in table:
         app.router.add_route(route.method, route.path, route.handler)
     return app
 
 
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """A server's context for the PEM files. Raises ``OperatorError`` API_TLS."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise OperatorError(
+            "API_TLS",
+            f"TLS cannot be served with {certificate} and {key}",
+            str(error),
+            "check api.tls_certificate (with its chain) and api.tls_key, both PEM",
+        ) from error
+    return context
+
+
 class ApiServer:
     """The listening socket. ``start`` binds, ``stop`` lets open requests finish; both are the node's to call."""
 
-    def __init__(self, app: web.Application, listen: str) -> None:
+    def __init__(self, app: web.Application, listen: str, tls: ssl.SSLContext | None = None) -> None:
         self._listen = listen
+        self._tls = tls
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
 
     async def start(self) -> tuple[str, int]:
@@ -211,7 +241,7 @@ class ApiServer:
         host, port = split_address(self._listen)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=self._tls).start()
         except OSError as error:
             await self._runner.cleanup()
             raise OperatorError(

@@ -162,7 +162,7 @@ class Submitting:
         return None
 
     async def show(self, request: web.Request) -> web.StreamResponse:
-        """State of a transaction: committed with its receipt, pending, expired (?valid_until_ms= helps), or 404."""
+        """A transaction: committed with its receipt, pending, expired (?valid_until_ms= helps) or 404; &raw=true."""
         tx_id = asked.digest(request.match_info["id"], "the transaction id")
         found = self._lookup(Committed(self._view.current), tx_id, asked.maybe(request, "valid_until_ms"))
         if found is None:

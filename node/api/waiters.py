@@ -1,4 +1,4 @@
-"""Requests that wait until their transactions are committed or expired. Bounded: each holds a connection and memory."""
+"""Who waits for a block: requests for their transactions, bounded, for each holds a connection; feeds for any."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ class CommitWaiters:
         self._count_max = count_max
         self._count = 0
         self._of: dict[bytes, list[_Waiter]] = {}
+        self._next_block = asyncio.Event()
 
     def __len__(self) -> int:
         return self._count
 
     def settled(self, ids: Iterable[bytes]) -> None:
-        """These transactions are committed or expired, durably."""
+        """A block is committed durably, and with it these transactions are committed or expired."""
+        self._next_block.set()
+        self._next_block = asyncio.Event()
         if not self._of:
             return
         for tx_id in ids:
@@ -36,6 +39,10 @@ class CommitWaiters:
                 waiter.open.discard(tx_id)
                 if not waiter.open:
                     waiter.done.set()
+
+    def next_block(self) -> asyncio.Event:
+        """Set as soon as one more block is committed. Take it *before* looking at the present head."""
+        return self._next_block
 
     async def wait(self, ids: Iterable[bytes], timeout_s: float) -> bool:
         """Wait until all are settled, at most ``timeout_s``; returns whether they are. Unsettled ids only.

@@ -21,6 +21,7 @@ from ledger.transactions import AdvanceClock, EnrolBatch
 from ledger.votes import ValidatorEntry, certificate_fault
 from node.api.answers import RETRYABLE, STATUS
 from node.api.asked import LIMIT_MAX
+from node.api.feed import Feeds
 from node.api.server import ApiServer, routes
 from node.config import ApiSection
 from tests.node.api_kit import FakeNode
@@ -68,7 +69,7 @@ async def test_the_index_names_every_route_with_a_sentence() -> None:
     async with serving(node) as client:
         index = await get(client, "/")
     assert [(entry["method"], entry["path"]) for entry in index["routes"]] == [
-        (route.method, route.path) for route in routes(node, node.waiters)
+        (route.method, route.path) for route in routes(node, node.waiters, Feeds(node, node.waiters))
     ]
     assert all(entry["about"] for entry in index["routes"])
 
