@@ -47,7 +47,7 @@ class Neighbours:
         self._static = frozenset(static)
         self._chain = chain
         self._receivers = receivers
-        self._root = b""
+        self._roots: tuple[bytes, ...] = ()
         self.roster: Roster = self._read()
         """Of the open height."""
         self.network = Network(
@@ -59,6 +59,7 @@ class Neighbours:
             on_message=self._received,
             on_peer=receivers.peer_changed,
             on_request=self._asked,
+            applicant=lambda key: key in self.roster.applicants,
             clock=clock,
         )
 
@@ -84,10 +85,11 @@ class Neighbours:
     def _read(self) -> Roster:
         """The roster of the newest state: the present one when nothing it is made of has changed."""
         validators = self._chain.view.next_validators
-        root = TableReader(self._chain.current.reader).table_root(Table.ORGANISATIONS)
-        if self._root == root and self.roster.validators == validators:
+        tables = TableReader(self._chain.current.reader)
+        roots = tuple(tables.table_root(table) for table in (Table.ORGANISATIONS, Table.PROPOSALS))
+        if self._roots == roots and self.roster.validators == validators:
             return self.roster
-        self._root = root
+        self._roots = roots
         return make_roster(self._chain.current.state, validators)
 
     def _received(self, peer: bytes, channel: Channel, payload: bytes) -> None:

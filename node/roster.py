@@ -13,6 +13,7 @@ from ledger.rows import Organisation
 from ledger.state import StateReader
 from ledger.votes import ValidatorEntry
 
+from .applicants import applicant_keys
 from .mempool import SignerClass
 
 
@@ -23,6 +24,8 @@ class Roster:
     validators: tuple[ValidatorEntry, ...]
     allowed: frozenset[bytes]
     """Node keys that may have a link."""
+    applicants: frozenset[bytes]
+    """Node keys that may have a status-only link: their organisation's admission is being decided."""
     addresses: dict[bytes, str]
     """Where a node key may be found: its organisation's address, when that names one node."""
     links: tuple[tuple[bytes, ...], ...]
@@ -45,6 +48,7 @@ def make_roster(state: StateReader, validators: tuple[ValidatorEntry, ...]) -> R
     return Roster(
         validators=validators,
         allowed=frozenset(key for row in organisations.values() for key in row.node_keys),
+        applicants=applicant_keys(state),
         addresses={
             row.node_keys[0]: row.address for row in organisations.values() if row.address and len(row.node_keys) == 1
         },

@@ -8,6 +8,7 @@ Rules of this file
   start does the rest. What was there before is removed last.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def take_over(data: Path) -> bool:
     def move() -> None:
         if found:
             if own.is_dir():
+                _check_unused(own)
                 if replaced.is_dir():
                     shutil.rmtree(replaced)
                 _rename(own, replaced)
@@ -59,6 +61,21 @@ def forget(data: Path) -> None:
             shutil.rmtree(joining_path(data))
 
     _guarded(data, remove)
+
+
+def _check_unused(database: Path) -> None:
+    """Try LevelDB's own lock. Raises ``OperatorError`` LOCKED_DATABASE while a node holds it."""
+    with (database / "LOCK").open("ab") as lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OperatorError(
+                "LOCKED_DATABASE",
+                f"the database in {database} is in use",
+                "",
+                "stop the other node that runs on this home directory",
+                exit_code=1,
+            ) from error
 
 
 def _rename(source: Path, target: Path) -> None:

@@ -26,7 +26,8 @@ TIMEOUTS_MAX: Final = 2
 BUSY_PAUSE_S: Final = 0.05
 BUSY_MAX: Final = 400
 """So often in a row a question may be refused as BUSY before the peer loses its place."""
-FIRST_DELAY_S: Final = 0.05
+FIRST_DELAY_S: Final = 0.0
+"""Expected of a peer that was not asked yet: so each is tried."""
 
 
 class Links(Protocol):
@@ -105,7 +106,7 @@ class Sources:
             now_s = self._clock.monotonic_s()
             able = [source for source in self._sources.values() if source.paused_until_s <= now_s]
             if able:
-                return min(able, key=lambda source: ((source.open + 1) * source.delay_s, source.key))
+                return min(able, key=lambda source: ((source.open + 1) * source.delay_s, source.open, source.key))
             await Alarm(self._clock).wait(BUSY_PAUSE_S)
         raise NoSource("nobody is left who has the snapshot")
 
@@ -117,7 +118,7 @@ class Sources:
 
     def _timed_out(self, source: _Source) -> None:
         source.timeouts += 1
-        source.delay_s *= 2
+        source.delay_s = max(ANSWER_TIMEOUT_S, 2 * source.delay_s)
         if source.timeouts >= TIMEOUTS_MAX:
             self.drop(source.key)
 

@@ -90,6 +90,7 @@ class Sync:
         self._grace_since: float | None = None
         self._alarm = Alarm(clock)
         self._turn = 0
+        self._held = False
 
     # ---- what is heard ----
 
@@ -134,6 +135,15 @@ class Sync:
     def _own_head(self) -> bytes:
         return encode_wire(Head(self._chain.height, self._chain.hash, self._chain.certificate))
 
+    def hold(self) -> None:
+        """Fetch nothing until ``release``: a snapshot may come instead."""
+        self._held = True
+
+    def release(self) -> None:
+        """Fetch blocks from now on."""
+        self._held = False
+        self._alarm.ring()
+
     # ---- how far behind ----
 
     @property
@@ -177,7 +187,7 @@ class Sync:
     def _target(self) -> int:
         """The height to fetch up to now; our own when there is nothing to fetch."""
         best, own = self.best_claim, self._chain.height
-        if best <= own:
+        if self._held or best <= own:
             self._grace_since = None
             return own
         if not self._votes() or self._forced > own or best > own + 2:
