@@ -29,10 +29,11 @@ from .founding import read_signed_genesis
 from .keys import NodeKeys
 from .resume import load_view
 from .signer.remote import RemoteSigner, open_remote
+from .snapshot_place import DATABASE_DIRECTORY as DATABASE_DIRECTORY
+from .snapshot_place import take_over
 from .storage import LevelStore, open_store
 from .votelog import VoteLog, open_log
 
-DATABASE_DIRECTORY: Final = "ledger"
 _NOWHERE: Final = Position(0, 0)
 _FULL: Final = "DISK_FULL"
 
@@ -104,6 +105,7 @@ class Disk:
 def open_disk(config: Config, genesis: Genesis, keys: NodeKeys, *, files: Files | None, rotate_bytes: int) -> Disk:
     """Open the node's database and signing log; a new database begins with the genesis. Raises ``OperatorError``."""
     data = config.data_path
+    take_over(data)
     store = open_store(
         data / DATABASE_DIRECTORY,
         create=True,

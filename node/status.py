@@ -151,7 +151,8 @@ class Window:
             disk_free_bytes=self._disk.free_bytes,
             disk_shortage=self._disk.shortage,
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
-            more=self._joining.status | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
+            more=self._joining.status
+            | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
         )
 
     def committed(self, committed: Committed) -> None:
