@@ -26,8 +26,9 @@ class SigningRefused(InvariantViolation):
 
 
 class SafetyRules:
-    """Keys and record of one seat. ``validator_seeds`` are one, or two around a rotation (CONSENSUS §1); then the second
-    one goes with ``next_beacon_seed``."""
+    """Keys and record of one seat. ``validator_seeds`` are one, or two around a rotation (CONSENSUS §1): the second
+    goes with ``next_beacon_seed``.
+    """
 
     def __init__(
         self,
@@ -87,7 +88,7 @@ class SafetyRules:
         return self._scheme.sign(seed, message.signing_digest(self._chain_id, request.epoch))
 
     def beacon_proof(self, alpha: bytes) -> bytes:
-        """The 80-byte ECVRF proof over ``alpha`` by the beacon key of V(open height). It is unique: it needs no record."""
+        """The 80-byte ECVRF proof over ``alpha`` by the beacon key of V(open height). Unique, so it needs no record."""
         rotated = self._next_key in self._validator_keys
         seed = self._next_beacon_seed if rotated and self._next_beacon_seed is not None else self._beacon_seed
         return self._scheme.prove(seed, alpha)

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, disputes, documents, draws, experts, governance, journal, jury, plan_cycle, remedies
+from . import claims, disputes, documents, draws, experts, governance, journal, jury, plan_cycle, recovery, remedies
 from .blocks import DueKey, Evidence, Header, Receipt, receipts_root
 from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
@@ -173,11 +173,13 @@ class BlockExecution:
         return receipt
 
     def finish(self) -> Applied:
-        """The end of the block: draws, charges of the skip rule, evidence, the journal; then the roots."""
+        """The end of the block: draws, charges of the skip rule, evidence, a recovery's set, the journal; then the roots."""
         self._advance(_Step.DELIVERING, _Step.FINISHED)
         self._draw()
         self._charge()
         record(self._state, self._view.recent_sets, self._evidence)
+        if self._view.recovery is not None:
+            recovery.enact(self._state, self._view.recovery)
         journal.check_touched(self._state)
         root, receipts = self._state.base.root(), receipts_root(self._receipts)
         view = view_after(

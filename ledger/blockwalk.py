@@ -27,7 +27,7 @@ from .light import HeaderWalk, Link, ValidatorSet, genesis_trust
 from .signing import verify
 from .store import MemoryStore
 from .transactions import Transaction, decode_transaction, signed_digest, transaction_id
-from .validity import HeightView, check_body, check_header, view_at_genesis
+from .validity import HeightView, check_body, check_header, view_at_genesis, view_for
 from .votes import certificate_fault
 
 
@@ -67,13 +67,18 @@ class BlockWalk:
         """Check the block after the newest one. Raises ``ProofFailed``."""
         where = f"block {self.height + 1}"
         parent_validators, parent = self.headers.validators, self.headers.header
-        header = self.headers.step(Link(header_raw, certificate), self._next_validators(where))
         if body_raw is None:
             raise ProofFailed(where, "the file has no body for it")
         try:
             body = decode_body(body_raw)
         except MalformedBytes as error:
             raise ProofFailed(f"{where}, body", error.detail) from error
+        link, announced = Link(header_raw, certificate), self._next_validators(where)
+        if body.recovery is None:
+            header = self.headers.step(link, announced)
+        else:
+            header = self.headers.step_over(link, body.recovery, announced)
+            self._validators = body.recovery.validators
         transactions = self._transactions(where, header, body)
         if header.evidence_root != evidence_root(body.evidence):
             raise ProofFailed(f"{where}, evidence", "not what the header names")
@@ -144,11 +149,12 @@ class _Rules:
     ) -> None:
         """Check the block by every rule of validity and execute it. Raises ``ProofFailed``."""
         try:
-            check_header(self.view, header, header_raw)
-            check_body(self.view, header, body, transactions, body_bytes=len(body_raw))
+            view = view_for(self.view, body.recovery)
+            check_header(view, header, header_raw)
+            check_body(view, header, body, transactions, body_bytes=len(body_raw))
         except PeerError as error:
             raise ProofFailed(where, str(error)) from error
-        applied = apply_block(self._store, self.view, header, body.parent_certificate, transactions, body.evidence)
+        applied = apply_block(self._store, view, header, body.parent_certificate, transactions, body.evidence)
         if applied.receipts != receipts:
             raise ProofFailed(f"receipts of {where}", "execution gives others")
         self._store.write(applied.batch)

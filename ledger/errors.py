@@ -215,4 +215,6 @@ BLOCK_CODES: Final[dict[str, str]] = {
     "EVIDENCE_KNOWN": "the validator's contradiction is recorded, and that record is open or of no lower height",
     "TOO_MUCH_EVIDENCE": "the body holds more pieces of evidence than a block may",
     "UNEXPECTED_RECOVERY": "a recovery record stands where no epoch begins",
+    "MISSING_RECOVERY": "the first block of an epoch does not hold the recovery record by which it begins",
+    "BAD_RECOVERY": "a recovery record is not signed for a quorum of seats, or does not follow this head and epoch",
 }

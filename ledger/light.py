@@ -6,7 +6,8 @@ Rules of this file
   of q of that set. The sets themselves come from the file and are taken by their hash alone.
 - Whatever does not hold raises ``ProofFailed``, which says where. No byte goes unchecked, and what is not needed is
   refused.
-- No header chain is checked across a recovery (CONSENSUS §6): take a trusted header of the new epoch instead.
+- A new epoch is followed with its recovery record alone (CONSENSUS §6): signed for q seats of the set that the last
+  header of the old epoch announced, it names that header and the set that goes on.
 
 The idea is that of the light clients of Tendermint (Buchman, Kwon, Milosevic 2018, §5), without skipping.
 """
@@ -17,11 +18,20 @@ from hashlib import sha256
 from typing import Final
 
 from . import beacon, proofs
-from .blocks import Header, decode_certificate, decode_header, genesis_header, header_hash, validators_hash
+from .blocks import (
+    Header,
+    RecoveryRecord,
+    decode_certificate,
+    decode_header,
+    genesis_header,
+    header_hash,
+    validators_hash,
+)
 from .codec import Wire, encode
-from .errors import MalformedBytes, ProofFailed
+from .errors import MalformedBytes, PeerError, ProofFailed
 from .genesis import Genesis, genesis_beacon
 from .limits import PROTOCOL_VERSION, VALIDATORS_MAX
+from .recovery import check_signed
 from .votes import Certificate, ValidatorEntry, certificate_fault
 
 ValidatorSet = tuple[ValidatorEntry, ...]
@@ -45,6 +55,8 @@ class ChainProof(Wire, frozen=True):
     sets: tuple[ValidatorSet, ...]
     """Each set once, in the order of first use."""
     links: tuple[Link, ...]
+    recoveries: tuple[RecoveryRecord, ...]
+    """Of the epochs that begin on the way, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +114,37 @@ class HeaderWalk:
         where = f"header {self.header.height + 1}"
         header = decoded_header(where, link.header)
         self._check_follows(where, header)
+        if header.epoch != self.header.epoch:
+            raise ProofFailed(where, f"a recovery lies before it: epoch {header.epoch} after {self.header.epoch}")
+        if header.validators_hash != self.header.next_validators_hash:
+            raise ProofFailed(where, "its validator set is not the one that its parent announced")
+        return self._take(link, header, validators)
+
+    def step_over(self, link: Link, record: RecoveryRecord, announced: ValidatorSet) -> Header:
+        """Check the first header of an epoch: ``announced`` is the set that the newest header names, whose
+        organisations signed the record. Raises ``ProofFailed``."""
+        where, parent = f"header {self.header.height + 1}", self.header
+        header = decoded_header(where, link.header)
+        self._check_follows(where, header)
+        self._check_record(where, record, announced)
+        if header.epoch != record.epoch or record.epoch != parent.epoch + 1:
+            raise ProofFailed(where, f"epoch {header.epoch} after {parent.epoch}, the record is for {record.epoch}")
+        own = validators_hash(record.validators)
+        if (header.validators_hash, header.next_validators_hash) != (own, own):
+            raise ProofFailed(where, "its validator sets are not the recovery record's")
+        return self._take(link, header, record.validators)
+
+    def _check_record(self, where: str, record: RecoveryRecord, announced: ValidatorSet) -> None:
+        if validators_hash(announced) != self.header.next_validators_hash:
+            raise ProofFailed(where, "the record was not signed by the set that its parent announced")
+        if (record.head_height, record.head_hash) != (self.header.height, self.header_hash):
+            raise ProofFailed(where, f"the recovery record names block {record.head_height}, or another one")
+        try:
+            check_signed(record, self.trust.chain_id, announced)
+        except PeerError as error:
+            raise ProofFailed(where, error.detail) from error
+
+    def _take(self, link: Link, header: Header, validators: ValidatorSet) -> Header:
         self.certificate = self.check_certificate(link, validators)
         self.header, self.header_hash, self.validators = header, header_hash(link.header), validators
         return header
@@ -130,12 +173,8 @@ class HeaderWalk:
             raise ProofFailed(where, f"it says height {header.height}")
         if header.parent != self.header_hash:
             raise ProofFailed(where, f"its parent is {header.parent.hex()}, not {self.header_hash.hex()}")
-        if header.epoch != parent.epoch:
-            raise ProofFailed(where, f"a recovery lies before it: epoch {header.epoch} after {parent.epoch}")
         if header.time_ms <= parent.time_ms:
             raise ProofFailed(where, "its time is not above its parent's")
-        if header.validators_hash != parent.next_validators_hash:
-            raise ProofFailed(where, "its validator set is not the one that its parent announced")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +218,23 @@ def verify_chain(trust: Trust, proof: ChainProof) -> VerifiedChain:
     sets = _sets_by_hash(proof.sets)
     walk, used = HeaderWalk(trust), dict[bytes, None]()
     headers = {trust.header.height: trust.header}
+    recoveries = list(proof.recoveries)
     for link in proof.links:
         wanted = walk.next_validators_hash
         if wanted not in sets:
             raise ProofFailed(f"header {walk.header.height + 1}", "the file lacks its validator set")
         used[wanted] = None
-        header = walk.step(link, sets[wanted])
+        if recoveries and recoveries[0].head_height == walk.header.height:
+            record = recoveries.pop(0)
+            header = walk.step_over(link, record, sets[wanted])
+            if header.validators_hash not in sets:
+                raise ProofFailed(f"header {header.height}", "the file lacks its validator set")
+            used[header.validators_hash] = None
+        else:
+            header = walk.step(link, sets[wanted])
         headers[header.height] = header
+    if recoveries:
+        raise ProofFailed("recovery records", "one that no header needs")
     if list(used) != list(sets):
         raise ProofFailed("validator sets", "not each once, in the order of first use")
     if walk.certificate is None:
@@ -195,15 +244,27 @@ def verify_chain(trust: Trust, proof: ChainProof) -> VerifiedChain:
     )
 
 
-def make_chain(anchor: bytes, records: Iterable[tuple[bytes, bytes, ValidatorSet | None]]) -> ChainProof:
-    """The proof made of (header, certificate, validator set where it differs from the header's before), ascending."""
+def make_chain(
+    anchor: bytes,
+    records: Iterable[tuple[bytes, bytes, ValidatorSet | None]],
+    recoveries: Iterable[tuple[RecoveryRecord, ValidatorSet]] = (),
+) -> ChainProof:
+    """The proof made of (header, certificate, validator set where it differs from the header's before), ascending.
+
+    ``recoveries`` are the records of the epochs that begin on the way, each with the set that the head announced.
+    """
+    begun = {record.head_height + 1: (record, announced) for record, announced in recoveries}
     sets: dict[bytes, ValidatorSet] = {}
     links = []
     for header, certificate, validators in records:
         links.append(Link(header, certificate))
+        at = decoded_header("headers", header).height if begun else 0
+        if at in begun:
+            announced = begun[at][1]
+            sets.setdefault(validators_hash(announced), announced)
         if validators is not None:
             sets.setdefault(validators_hash(validators), validators)
-    return ChainProof(anchor, tuple(sets.values()), tuple(links))
+    return ChainProof(anchor, tuple(sets.values()), tuple(links), tuple(begun[height][0] for height in sorted(begun)))
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

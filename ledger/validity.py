@@ -21,6 +21,7 @@ from .blocks import (
     Body,
     Evidence,
     Header,
+    RecoveryRecord,
     certificate_hash,
     evidence_root,
     header_hash,
@@ -36,6 +37,8 @@ from .limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_M
 from .organisations import validator_rows, validator_set
 from .params import ChainParams
 from .proposers import eligible, order, skips
+from .recovery import check_signed, place_fault, same_record
+from .rows import Organisation, Validator
 from .state import StateReader
 from .store import Reader
 from .transactions import Transaction
@@ -79,6 +82,12 @@ class HeightView:
     """The validator sets that evidence in block height + 1 may name, ascending; the last is V(height + 1)."""
     accused: tuple[Accused, ...] = ()
     """Seats whose contradiction is recorded, after this block."""
+    seats: int = 0
+    """Rows of validators, active or not: the number that a new seat takes."""
+    organisations: int = 0
+    """Rows of organisations."""
+    recovery: RecoveryRecord | None = None
+    """The record by which block height + 1 begins a new epoch (``recovered_view``)."""
 
     def ledger_time(self, time_ms: int) -> int:
         """Ledger time of the next block, had it the consensus time ``time_ms``."""
@@ -150,6 +159,7 @@ def view_after(
             state_root=state_root,
             receipts_root=receipts_root,
             certifying_due=header.tx_count > 0 or state_root != view.state_root,
+            recovery=None,
             recent_sets=sets_with(
                 view.recent_sets, SetSince(header.height + 1, header.epoch, view.after_next_validators)
             ),
@@ -218,7 +228,46 @@ def _derive(reader: Reader, view: HeightView) -> HeightView:
         next_due_ms=next_due(state),
         backlog_ms=backlog_ms(state),
         accused=accused(state),
+        seats=state.length(Validator),
+        organisations=state.length(Organisation),
     )
+
+
+# ---- a new epoch ---------------------------------------------------------------------------------------------------
+
+
+def recovered_view(view: HeightView, record: RecoveryRecord) -> HeightView:
+    """The view on which block height + 1 begins the record's epoch (CONSENSUS §6). Raises ``PeerError`` BAD_RECOVERY.
+
+    Applied twice, it changes nothing.
+    """
+    if view.recovery is not None:
+        if same_record(view.recovery, record):
+            return view
+        raise PeerError("BAD_RECOVERY", "another record is in force")
+    if record.epoch != view.epoch + 1:
+        raise PeerError("BAD_RECOVERY", f"for epoch {record.epoch}, ours is {view.epoch}")
+    if (record.head_height, record.head_hash) != (view.height, view.header_hash):
+        raise PeerError("BAD_RECOVERY", f"it names block {record.head_height}, our head is block {view.height}")
+    check_signed(record, view.chain_id, view.next_validators)
+    fault = place_fault(record, view.seats, view.organisations)
+    if fault is not None:
+        raise PeerError("BAD_RECOVERY", fault)
+    first = view.height + 1
+    return replace(
+        view,
+        epoch=record.epoch,
+        next_validators=record.validators,
+        after_next_validators=record.validators,
+        eligible=record.validators,
+        recent_sets=sets_with(view.recent_sets, SetSince(first, record.epoch, record.validators)),
+        recovery=record,
+    )
+
+
+def view_for(view: HeightView, recovery: RecoveryRecord | None) -> HeightView:
+    """The view to check a block on whose body holds ``recovery``. Raises ``PeerError`` BAD_RECOVERY."""
+    return view if recovery is None else recovered_view(view, recovery)
 
 
 # ---- the header ----------------------------------------------------------------------------------------------------
@@ -288,8 +337,10 @@ def check_body(
         raise InvariantViolation("the caller did not decode every transaction of the body")
     if body_bytes > BLOCK_BODY_BYTES_MAX:
         raise PeerError("BODY_TOO_LARGE", f"{body_bytes} bytes, at most {BLOCK_BODY_BYTES_MAX}")
-    if body.recovery is not None:
+    if view.recovery is None and body.recovery is not None:
         raise PeerError("UNEXPECTED_RECOVERY")
+    if view.recovery is not None and (body.recovery is None or not same_record(body.recovery, view.recovery)):
+        raise PeerError("MISSING_RECOVERY")
     check_items(view.recent_sets, view.accused, view.chain_id, header.height, body.evidence)
     if header.evidence_root != evidence_root(body.evidence):
         raise PeerError("WRONG_EVIDENCE_ROOT")

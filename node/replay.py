@@ -81,6 +81,11 @@ def replay(source: Store, genesis: Genesis, fresh: Store, *, to: int | None, pro
         block = _block(blocks, height)
         header, body = block.header, block.body
         transactions = [(transaction_id(raw), decode_transaction(raw)) for raw in body.transactions]
+        try:
+            view = validity.view_for(view, body.recovery)
+        except PeerError as error:
+            difference = Difference(height, error.code, error.detail, "valid")
+            break
         difference = _check(view, block, transactions)
         if difference is not None:
             break

@@ -53,12 +53,16 @@ class TransactionVerifier:
     def __init__(self, verifier: Verifier, verified: VerifiedIds, chain_id: bytes) -> None:
         self._verifier = verifier
         self._chain_id = chain_id
+        self._epoch = 0
         self.verified = verified
 
     async def verify(
         self, items: Sequence[tuple[bytes, bytes, Transaction]], epoch: int, *, urgent: bool = False
     ) -> list[bool]:
         """Whether the signature of each (id, raw, decoded transaction) is valid in ``epoch``, in order."""
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.verified.clear()
         results = [self.verified.known(tx_id) for tx_id, _, _ in items]
         unknown = [at for at, known in enumerate(results) if not known]
         if not unknown:
@@ -70,6 +74,6 @@ class TransactionVerifier:
             records.append(record(transaction.signer, digest, transaction.signature))
         for at, valid in zip(unknown, await self._verifier.verify(records, urgent=urgent), strict=True):
             results[at] = valid
-            if valid:
+            if valid and epoch == self._epoch:
                 self.verified.add(items[at][0])
         return results

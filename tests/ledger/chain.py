@@ -12,7 +12,7 @@ from typing import Any
 
 from ledger import beacon, calendar
 from ledger.apply import Applied, apply_block
-from ledger.blocks import Body, Evidence, Header, Receipt, genesis_certificate, header_hash
+from ledger.blocks import Body, Evidence, Header, Receipt, RecoveryRecord, genesis_certificate, header_hash
 from ledger.codec import encode
 from ledger.genesis import (
     Genesis,
@@ -31,7 +31,7 @@ from ledger.signing import public_key, sign
 from ledger.state import StateReader
 from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, Transaction, decode_transaction, sign_transaction, transaction_id
-from ledger.validity import HeightView, assemble_header, check_body, check_header, view_at_genesis
+from ledger.validity import HeightView, assemble_header, check_body, check_header, recovered_view, view_at_genesis
 from ledger.votes import Certificate, Commit, Seal, quorum
 
 GENESIS_MS = 1_790_000_000_000
@@ -170,6 +170,10 @@ class Chain:
         """Sign for a seat that gets the keys of these names."""
         self._seeds[key(validator)] = (seed(validator), seed(beacon_name))
 
+    def recover(self, record: RecoveryRecord) -> None:
+        """The next block begins the record's epoch."""
+        self.view = recovered_view(self.view, record)
+
     def fork(self) -> "Chain":
         """Another chain with the same past."""
         other = copy(self)
@@ -200,7 +204,7 @@ class Chain:
             valid_until_ms=self.next_time_ms + 60_000 if valid_until_ms is None else valid_until_ms,
             salt=self._salt.to_bytes(16, "big"),
             chain_id=self.genesis.chain_id,
-            epoch=0,
+            epoch=self.view.epoch,
         )
 
     def propose(
@@ -225,7 +229,7 @@ class Chain:
             parent_certificate=self.certificate,
             evidence=evidence,
         )
-        body = Body(tuple(raws), evidence, self.certificate, None)
+        body = Body(tuple(raws), evidence, self.certificate, self.view.recovery)
         return header, body, [(transaction_id(raw), decode_transaction(raw)) for raw in raws]
 
     def certify(self, header: Header, round_: int = 0) -> Certificate:

@@ -215,5 +215,5 @@ async def test_a_client_that_trusts_a_header_asks_only_for_what_follows_it() -> 
         parts = decode(Parts, await raw(client, "/v1/members/0/statement"), bytes_max=FILE_BYTES_MAX)
         anchor = encode(node.chain.blocks[99].header)
         chain = await headers(client, 101, parts.height)
-        file = assemble(node.chain_id, ChainProof(anchor, chain.sets, chain.links), parts.rows, parts.subject)
+        file = assemble(node.chain_id, ChainProof(anchor, chain.sets, chain.links, ()), parts.rows, parts.subject)
         verify(file, node.chain.genesis, Statement, trusted_hash=header_hash(anchor))
