@@ -4,14 +4,17 @@ import pytest
 
 from ledger import disputes
 from ledger import transactions as tx
+from ledger.blocks import DueKey, Receipt
 from ledger.claim_table import ClaimState, Judge
+from ledger.deadlines import DeadlineKind
 from ledger.disputes import Exclusion, Kind, Outcome, Stage
 from ledger.jury import Vote
-from ledger.rows import NONE, Settlement
+from ledger.rows import NONE, Dispute, Settlement
 from tests.ledger.chain import key
 from tests.ledger.claim_kit import (
     PARAMS,
     before_jury,
+    both,
     check_whole,
     dispute,
     enrolled,
@@ -121,6 +124,53 @@ def test_a_claim_is_objected_to_at_most_once() -> None:
     chain.step_to_day(2019, 4, 22)
     assert (state_of(chain, claim), row(chain, claim).judge) == (ClaimState.NOTICED, Judge.EXPERTS)
     assert chain.refused("person 1", tx.ObjectTo(person(1), claim, SALT)) == "NOT_DISPUTABLE"
+
+
+def test_after_an_appeal_that_experts_decided_the_first_objection_opens_a_dispute_of_its_own() -> None:
+    """The old dispute has ended: nobody's objection may land in it."""
+    chain = enrolled()
+    claim = reviewed(chain, 2)
+    chain.ok("platform", tx.Appeal(CLAIMANT, claim, SALT))
+    old = row(chain, claim).dispute
+    days(chain, PARAMS.notice_days + 1)
+    assert state_of(chain, claim) is ClaimState.EXPERT, "there are no jurors"
+    chain.ok("regulator", tx.Opinion(claim, 0))
+    days(chain, PARAMS.expert_days + 1)
+    chain.step_to_day(2019, 4, 22)
+    assert (state_of(chain, claim), row(chain, claim).judge) == (ClaimState.NOTICED, Judge.EXPERTS)
+    before = chain.state.get(Dispute, old)
+    new, objections = chain.ok("person 1", tx.ObjectTo(person(1), claim, SALT))
+    assert (new, objections) == (old + 1, 1)
+    assert chain.state.get(Dispute, old) == before
+    assert dispute(chain, claim).stage == Stage.GATHERING
+    check_whole(chain)
+
+
+def test_objections_of_an_abandoned_dispute_are_not_counted_when_the_claim_is_noticed_again() -> None:
+    chain = enrolled()
+    claim = noticed(chain)
+    chain.ok("person 1", tx.ObjectTo(person(1), claim, SALT))
+    old = row(chain, claim).dispute
+    both(chain, tx.HoldClaim(claim))
+    days(chain, 10)
+    both(chain, tx.FreeClaim(claim))
+    assert (state_of(chain, claim), chain.state.get(Dispute, old).outcome) == (ClaimState.CLEARED, Outcome.ABANDONED)
+    chain.step_to_day(2019, 3, 23)
+    assert state_of(chain, claim) is ClaimState.NOTICED
+    done = chain.step_to_day(2019, 3, 26)
+    approvals = [
+        receipt.detail
+        for block in done
+        for receipt in block.deadline_receipts
+        if due_kind(receipt) == DeadlineKind.APPROVE
+    ]
+    assert approvals == [()], "nobody objected to this notice"
+    assert state_of(chain, claim) is ClaimState.APPROVED
+    check_whole(chain)
+
+
+def due_kind(receipt: Receipt) -> int:
+    return receipt.subject.kind if isinstance(receipt.subject, DueKey) else 0
 
 
 # ---- exclusions ------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from ledger import transactions as tx
 from ledger.claim_table import ClaimState, Judge
 from ledger.genesis import GenesisPlan
 from ledger.roles import Role
+from ledger.rows import Organisation
 from tests.ledger.chain import ORGANISATIONS, PLAN_PARAMS, Chain, genesis_values, organisation
 from tests.ledger.claim_kit import PARAMS, assessed, check_whole, drawn_and_other, enrolled, noticed, objected, row
 from tests.ledger.test_life import BIRTH_MONTH, HASH, days, filing, state_of
@@ -139,3 +140,57 @@ def test_an_investigator_does_not_diagnose() -> None:
     days(chain, 4)
     mine = next(claim for claim in found if row(chain, claim).investigator == 5)
     assert chain.refused("clinic", tx.Diagnose(mine, HASH)) == "NOT_INDEPENDENT"
+
+
+def test_a_firm_that_let_its_time_run_out_is_no_expert_though_it_is_named_nowhere_else() -> None:
+    chain = enrolled()
+    claim = assessed(chain)
+    for _ in range(3):
+        days(chain, PARAMS.review_days + 1)
+    found = row(chain, claim)
+    assert state_of(chain, claim) is ClaimState.EXPERT
+    assert len(found.passed_over) == 2
+    for firm in found.passed_over:
+        assert firm not in (found.investigator, found.reviewer, found.hospital)
+        assert firm not in experts.experts(chain.state, found)
+        name = chain.state.get(Organisation, firm).name
+        assert chain.refused(name, tx.Opinion(claim, 0)) == "NOT_INDEPENDENT"
+    check_whole(chain)
+
+
+def with_two_regulators() -> tuple[Chain, int]:
+    """One firm only, and two regulators: the claim is before the experts bank and firm-a."""
+    others = tuple(item for item in ORGANISATIONS if item.roles != Role.ASSESSOR)
+    extra = (organisation("firm-a", Role.ASSESSOR, validates=True), organisation("second regulator", Role.REGULATOR))
+    chain = Chain(genesis_values(organisations=(*others, *extra)))
+    chain.ok("platform", tx.EnrolBatch(0, tuple((bytes(31) + bytes((number,)), BIRTH_MONTH) for number in range(20))))
+    chain.step_to_day(2019, 3, 1)
+    claim, _ = chain.ok("platform", filing(chain))
+    chain.ok("hospital", tx.Diagnose(claim, HASH))
+    days(chain, 4)
+    assert experts.experts(chain.state, row(chain, claim)) == [1, 4]
+    return chain, claim
+
+
+def test_exactly_half_is_not_most_of_the_experts_nor_of_the_regulators() -> None:
+    chain, claim = with_two_regulators()
+    chain.ok("regulator", tx.Opinion(claim, 0))
+    chain.ok("second regulator", tx.Opinion(claim, 0))
+    chain.ok("bank", tx.Opinion(claim, 0))
+    assert state_of(chain, claim) is ClaimState.EXPERT, "one of two experts"
+    chain.ok("firm-a", tx.Opinion(claim, 0))
+    assert state_of(chain, claim) is ClaimState.CLEARED
+    chain, claim = with_two_regulators()
+    for name in ("bank", "firm-a", "regulator"):
+        chain.ok(name, tx.Opinion(claim, 0))
+    assert state_of(chain, claim) is ClaimState.EXPERT, "one of two regulators"
+    chain.ok("second regulator", tx.Opinion(claim, 0))
+    assert state_of(chain, claim) is ClaimState.CLEARED
+
+
+def test_two_regulators_who_differ_leave_it_to_the_last_firm() -> None:
+    chain, claim = with_two_regulators()
+    chain.ok("regulator", tx.Opinion(claim, 0))
+    chain.ok("second regulator", tx.Opinion(claim, 2))
+    days(chain, PARAMS.expert_days + 1)
+    assert (state_of(chain, claim), row(chain, claim).reason) == (ClaimState.REFUSED_FINAL, experts.NO_OPINION)

@@ -4,14 +4,18 @@ import pytest
 
 from ledger import remedies
 from ledger import transactions as tx
+from ledger.actions import ClawBackClaim, RunOffPlan, WriteOffClaim
 from ledger.claim_table import ClaimState, Judge
 from ledger.claims import UNCLAIMED_DAYS
 from ledger.errors import TransactionRejected
-from ledger.rows import Member
+from ledger.governance import OBJECTION_DAYS
+from ledger.rows import Member, Plan, Proposal
 from ledger.standing import MemberState
 from ledger.state import BlockContext, State
 from ledger.store import Overlay
+from tests.ledger.chain import Chain
 from tests.ledger.claim_kit import (
+    PARAMS,
     account,
     check_whole,
     enrolled,
@@ -83,6 +87,67 @@ def test_governance_claws_back_through_begin_and_only_what_was_paid() -> None:
     state = State(Overlay(chain.store), BlockContext(bytes(32), 99, chain.now_ms, chain.now_ms, bytes(32), bytes(64)))
     with pytest.raises(TransactionRejected, match="NO_SUCH_TRANSITION"):
         remedies.begin(state, claim, HASH)
+
+
+def decided(chain: Chain, action: object) -> Proposal:
+    """Proposed, voted for by enough, and enacted or tried."""
+    proposal, _ = chain.ok("platform", tx.Propose(action))  # type: ignore[arg-type]
+    for name in ("bank", "firm-a", "firm-b"):
+        chain.ok(name, tx.VoteFor(proposal))
+    days(chain, OBJECTION_DAYS + 1)
+    return chain.state.get(Proposal, proposal)
+
+
+def test_the_organisations_claw_back_and_write_off_without_a_court() -> None:
+    chain = enrolled()
+    claim = paid(chain)
+    assert chain.refused("platform", tx.Propose(ClawBackClaim(claim, b"short"))) == "BAD_FIELD"
+    assert chain.refused("platform", tx.Propose(ClawBackClaim(99, HASH))) == "UNKNOWN_CLAIM"
+    assert chain.refused("platform", tx.Propose(WriteOffClaim(claim, HASH))) == "NO_SUCH_TRANSITION"
+    assert decided(chain, ClawBackClaim(claim, HASH)).code == "OK"
+    found = row(chain, claim)
+    assert (found.state, found.judgment) == (ClaimState.CLAWBACK, HASH)
+    assert chain.refused("platform", tx.Propose(ClawBackClaim(claim, HASH))) == "NO_SUCH_TRANSITION"
+    chain.ok("bank", tx.RecoverAid(claim, 10_000, b"part"))
+    assert decided(chain, WriteOffClaim(claim, bytes(32))).code == "OK"
+    assert (row(chain, claim).state, row(chain, claim).judgment) == (ClaimState.WRITTEN_OFF, bytes(32))
+    check_whole(chain)
+
+
+def test_a_claim_that_a_court_took_back_meanwhile_is_not_taken_back_twice() -> None:
+    chain = enrolled()
+    claim = paid(chain)
+    proposal, _ = chain.ok("platform", tx.Propose(ClawBackClaim(claim, HASH)))
+    for name in ("bank", "firm-a", "firm-b"):
+        chain.ok(name, tx.VoteFor(proposal))
+    chain.ok("regulator", tx.ClawBack(claim, HASH))
+    days(chain, OBJECTION_DAYS + 1)
+    assert chain.state.get(Proposal, proposal).code == "NO_SUCH_TRANSITION"
+
+
+def test_money_recovered_after_the_plan_has_run_off_is_refunded_and_no_aid_is_ordered() -> None:
+    chain = enrolled()
+    claim = paid(chain)
+    plan = chain.state.get(Plan, 0)
+    last = chain.state.length(Member) - 1
+    (collection, *_) = chain.ok("platform", tx.Collect(0, plan.period, 0, last, (), 0))
+    due = account(chain).due
+    chain.ok("bank", tx.ConfirmCollection(collection, due, b"collected"))
+    refused = reviewed(chain, 2, CLAIMANT + 1)
+    assert decided(chain, RunOffPlan(0)).code == "OK"
+    days(chain, PARAMS.file_days + 60)
+    assert chain.state.get(Plan, 0).closed
+    left = account(chain)
+    assert left.carry == 0
+    assert chain.refused("regulator", tx.CourtOrder(refused, HASH)) == "PLAN_CLOSED"
+    chain.ok("regulator", tx.ClawBack(claim, HASH))
+    chain.ok("bank", tx.RecoverAid(claim, AID, b"at last"))
+    assert state_of(chain, claim) is ClaimState.RECOVERED
+    after = account(chain)
+    assert (after.carry, after.refunds) == (0, left.refunds + AID)
+    chain.ok("bank", tx.PayRefund(0, after.refunds, b"refunds"))
+    assert account(chain).refunds == 0
+    check_whole(chain)
 
 
 def test_a_court_clears_a_claim_that_was_refused_and_it_is_not_disputable() -> None:

@@ -67,6 +67,8 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
     "ExcludeJuror": (tx.ExcludeJuror(0, 0, 8), {"platform", "bank", "assessor", "hospital", "regulator"}),
     "CommitBallot": (tx.CommitBallot(0, 0, bytes(32)), {"member"}),
     "RevealBallot": (tx.RevealBallot(0, 0, 1, bytes(16)), {"member"}),
+    "RotateKey": (tx.RotateKey(bytes(32)), {"platform", "bank", "assessor", "hospital", "regulator"}),
+    "NoteAccess": (tx.NoteAccess(0, 1), {"platform", "bank", "assessor", "hospital", "regulator"}),
     "AdvanceClock": (tx.AdvanceClock(2**52), {"clock"}),
 }
 SIGNERS = ("platform", "bank", "assessor", "hospital", "regulator", "member", "clock")
