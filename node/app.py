@@ -124,8 +124,8 @@ class Node:
 
     def _reopen(self) -> None:
         """End in order, and be started anew on what is on the disk then."""
-        self.reopening = True
         self.stop()
+        self.reopening = True
 
     async def run(self, ready: Callable[[Started], None] | None = None) -> None:
         """Run until ``stop``. Raises ``InvariantViolation`` or ``OperatorError`` when the node cannot go on."""
@@ -381,8 +381,7 @@ class Node:
     def _room_changed(self, has_room: bool) -> None:
         if has_room and self._disk.full:
             self.log.info("storing resumes: the node starts anew", free_bytes=self.disk.free_bytes)
-            self.stop()
-            self.reopening = True
+            self._reopen()
         elif has_room:
             self.log.info("signing resumes", free_bytes=self.disk.free_bytes)
             self.driver.release()
