@@ -2,6 +2,7 @@
 
 from dataclasses import replace as replaced
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from ledger.light import HeaderWalk, Link, genesis_trust, header_trust, includes
 from ledger.proven import ProvenState, prove_rows
 from ledger.recompute import check_shares, draw_sums
 from ledger.rows import Draw, Frozen, Member, PlanVersion, Settlement
-from ledger.state import BlockContext, State, StateReader
+from ledger.state import BlockContext, Index, State, StateReader, u32
 from ledger.statement import (
     FILE_BYTES_MAX,
     Answer,
@@ -180,6 +181,17 @@ def test_every_leaf_is_included_and_no_other(leaves: list[bytes], data: st.DataO
             assert not includes(root, leaves[index], mirrored) or len(set(leaves)) < len(leaves)
 
 
+@pytest.mark.parametrize("size", [0, 31, 33, 64])
+def test_a_sibling_has_32_bytes_though_the_hash_would_come_out(size: int) -> None:
+    """Else bytes could be moved between a sibling and its neighbour, and one root would have two trees."""
+    value = sha256(b"\x00" + b"leaf").digest()
+    sibling = bytes(range(size))
+    assert not includes(sha256(b"\x01" + sibling + value).digest(), b"leaf", ((True, sibling),))
+    assert not includes(sha256(b"\x01" + value + sibling).digest(), b"leaf", ((False, sibling),))
+    whole = bytes(32)
+    assert includes(sha256(b"\x01" + whole + value).digest(), b"leaf", ((True, whole),))
+
+
 def test_every_transaction_of_the_chain_has_its_file() -> None:
     for block in CHAIN.blocks[:-1]:
         for position, receipt in enumerate(block.transaction_receipts):
@@ -301,6 +313,43 @@ def test_the_frozen_rows_must_be_those_of_his_birth_month_and_beginning() -> Non
         rows_needed(BEFORE, replace(subject, frozen=subject.frozen[1:]))
 
 
+def free_periods(member: int) -> list[tuple[int, int, int]]:
+    """(place in the bill, settlement, frozen row) of the periods that charged nothing and no sum is read from."""
+    subject = statement_of(BEFORE, member)
+    charges = bills.bill(STATE, member)[1]
+    return [
+        (at, charge.settlement, subject.frozen[at])
+        for at, charge in enumerate(charges[1:-1], start=1)
+        if charge.charge_fen == charge.share_fen == 0
+    ]
+
+
+def test_a_period_that_charged_nothing_cannot_be_left_out_either() -> None:
+    """The charges would still add up; but who is shown eleven periods of twelve is shown nothing about the twelfth."""
+    whole = statement_of(BEFORE, 0)
+    refused = 0
+    for at, settlement, frozen in free_periods(0):
+        subject = Statement(0, (*whole.frozen[:at], *whole.frozen[at + 1 :]))
+        left = rows_needed(BEFORE, whole) - {(Table.SETTLEMENTS, settlement), (Table.FROZEN, frozen)}
+        file = replace(opened(statement_file(0)), rows=tuple(prove_rows(BEFORE, left)), subject=subject)
+        with pytest.raises(ProofFailed) as caught:
+            verify(encode(file), GENESIS, Statement)
+        refused += caught.value.why == "a period in which he was a member has no settlement"
+    assert refused, "the others are missed by the running sums already"
+
+
+def test_a_period_s_settlement_is_found_for_that_period_though_the_index_is_damaged() -> None:
+    (_, one, _), (_, other, _) = free_periods(0)[:2]
+    fork = CHAIN.fork()
+    overlay = Overlay(fork.store)
+    state = State(overlay, BlockContext(GENESIS.chain_id, 1, 1, 1, bytes(32), bytes(64)))
+    period = state.get(Settlement, one).period
+    state.index_put(Index.SETTLEMENT, u32(0, period), other)
+    fork.store.write(overlay.batch())
+    with pytest.raises(ProofFailed, match=f"not of period {period} of his plan"):
+        rows_needed(fork.store, statement_of(fork.store, 0))
+
+
 def test_nobody_has_a_statement_who_is_no_member() -> None:
     file = opened(statement_file(0))
     with pytest.raises(InvariantViolation):
@@ -352,6 +401,7 @@ def test_a_settlement_whose_arithmetic_is_off_is_refused(changes: dict[str, Any]
     [
         (Frozen, SETTLED.frozen_first, {"counts": ((0, 0, 1),)}, "the frozen cohorts count"),
         (Frozen, SETTLED.frozen_first, {"period": 1}, "ascending birth month"),
+        (Frozen, SETTLED.frozen_first, {"plan": 1}, "ascending birth month"),
         (Settlement, SHARED, {"charged_fen": SETTLED.charged_fen - 1, "excess_fen": SETTLED.excess_fen + 1}, "charged"),
         (Settlement, SHARED, {"index": ((1, 1), (2, 2))}, "running sums"),
         (Settlement, SHARED, {"counts": ((1, SETTLED.counts[0][1]),)}, "settlements"),
