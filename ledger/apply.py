@@ -52,6 +52,8 @@ class Applied:
 
     batch: Batch
     """Everything to write, in one go."""
+    undo: Batch
+    """What takes it back: the value before the block of every key in ``batch``."""
     receipts: tuple[Receipt, ...]
     """Deadlines' first, then in the order of the body."""
     state_root: bytes
@@ -181,7 +183,7 @@ class BlockExecution:
         if self._view.recovery is not None:
             recovery.enact(self._state, self._view.recovery)
         journal.check_touched(self._state)
-        root, receipts = self._state.base.root(), receipts_root(self._receipts)
+        root, receipts = self._state.root(), receipts_root(self._receipts)
         view = view_after(
             self._view,
             self._overlay,
@@ -192,6 +194,7 @@ class BlockExecution:
         )
         return Applied(
             batch=self._overlay.batch(),
+            undo=self._overlay.undo(),
             receipts=tuple(self._receipts),
             state_root=root,
             receipts_root=receipts,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from .calendar import year_of, year_start
 from .plans import STAGE_CLOSE, class_of, notice_day, settled_until, version_on, versions, year_cap_fen
 from .rows import NO_END, NONE, Frozen, Member, Plan, Settlement, Span
-from .state import Index, StateReader, u32
+from .state import Index, State, StateReader, u32
 
 
 def settlement_id(state: StateReader, plan_id: int, period: int) -> int | None:
@@ -135,6 +135,17 @@ class RunningSums:
             total += min(cap, before + self.between(birth_month, start, stop)) - min(cap, before)
             start = stop
         return total
+
+
+def sums_of(state: StateReader, plan_id: int, plan: Plan) -> RunningSums:
+    """The running sums of a plan: in a block the same object, while neither its row nor its versions change."""
+    if not isinstance(state, State):
+        return RunningSums(state, plan_id, plan)
+    key = ("sums", plan_id)
+    known: RunningSums | None = state.memo.get(key)
+    if known is None or known.plan is not plan or known.versions is not versions(state, plan_id):
+        known = state.memo[key] = RunningSums(state, plan_id, plan)
+    return known
 
 
 def chargeable(member: Member, period: int) -> bool:

@@ -211,7 +211,7 @@ def initial_batch(genesis: Genesis) -> tuple[Batch, Header, bytes]:
         state.append(_seat(entry))
     for plan in values.plans:
         open_plan(state, plan.name, plan.params)
-    root = state.base.root()
+    root = state.root()
     header = genesis_header(
         time_ms=values.time_ms, validators=validator_set(state), params_hash=values.params.hash(), beacon=beacon
     )

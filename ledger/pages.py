@@ -56,6 +56,7 @@ class Fresh:
     """A changed page whose rows are all at hand: a new page, or the last one after an append. All leaves are hashed."""
 
     __slots__ = ("rows",)
+    changed = True
 
     def __init__(self, rows: list[bytes]) -> None:
         self.rows = rows
@@ -74,7 +75,7 @@ class Fresh:
 
 
 class Patched:
-    """A changed page as it was stored, and the rows put since: the other leaves and rows are copied, never decoded."""
+    """A page as it was stored, and the rows put since: the other leaves and rows are copied, never decoded."""
 
     __slots__ = ("body", "count", "places", "puts")
 
@@ -84,10 +85,18 @@ class Patched:
         self.places = layout(body, count)
         self.puts: dict[int, bytes] = {}
 
+    @property
+    def changed(self) -> bool:
+        return bool(self.puts)
+
     def row(self, slot: int) -> bytes | None:
         if slot in self.puts:
             return self.puts[slot]
-        return row_of(self.body, slot, self.count) if slot < self.count else None
+        if slot >= self.count:
+            return None
+        lengths, _, at = self.places
+        at += sum(lengths[:slot])
+        return self.body[at : at + lengths[slot]]
 
     def put(self, slot: int, value: bytes) -> None:
         self.puts[slot] = value

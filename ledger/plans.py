@@ -10,11 +10,9 @@ Rules of this file (LEDGER §3)
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 
 from .calendar import age_on, day_from_civil, day_of, notice_ms, year_of
-from .codec import decode_own
 from .errors import InvariantViolation, TransactionRejected
 from .journal import open_account
 from .params import ClassBand, PlanParams
@@ -25,8 +23,6 @@ STAGE_NOTICE: Final = 0
 STAGE_SETTLE: Final = 1
 STAGE_CLOSE: Final = 2
 BPS: Final = 10_000
-
-_decode_version = lru_cache(maxsize=64)(lambda raw: decode_own(PlanVersion, raw))
 
 
 def create(state: State, name: str, params: PlanParams, first_period: int, due_ms: int, effective_day: int) -> int:
@@ -65,11 +61,20 @@ def add_version(state: State, plan_id: int, effective_day: int, params: PlanPara
 
 def versions(state: StateReader, plan_id: int) -> list[tuple[int, PlanVersion]]:
     """(row id, version) ascending by effective day; of two of one day the later decision stands last."""
+    if not isinstance(state, State):
+        return _read_versions(state, plan_id)
+    key, length = ("versions", plan_id), state.length(PlanVersion)
+    known = state.memo.get(key)
+    if known is None or known[0] != length:  # versions are only ever appended
+        known = state.memo[key] = (length, _read_versions(state, plan_id))
+    found: list[tuple[int, PlanVersion]] = known[1]
+    return found
+
+
+def _read_versions(state: StateReader, plan_id: int) -> list[tuple[int, PlanVersion]]:
     packed = state.index_get(Index.VERSION, u32(plan_id)) or b""
-    found = []
-    for at in range(0, len(packed), 8):
-        row_id = int.from_bytes(packed[at : at + 8], "big")
-        found.append((row_id, _decode_version(state.tables.get(PlanVersion.table, row_id))))
+    ids = [int.from_bytes(packed[at : at + 8], "big") for at in range(0, len(packed), 8)]
+    found = [(row_id, state.get(PlanVersion, row_id)) for row_id in ids]
     found.sort(key=lambda entry: (entry[1].effective_day, entry[1].version))
     return found
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 from msgspec.structs import replace
 
 from . import cohorts, journal
-from .bills import RunningSums, due_of, is_pending, live_arrears
+from .bills import RunningSums, due_of, is_pending, live_arrears, sums_of
 from .errors import InvariantViolation
 from .rows import NO_END, NONE, Member, Plan, PlanVersion, Settlement
 from .state import State
@@ -91,7 +91,7 @@ class Changes:
     _lost: int = 0
 
     def __post_init__(self) -> None:
-        self.sums = RunningSums(self.state, self.plan_id, self.plan)
+        self.sums = sums_of(self.state, self.plan_id, self.plan)
 
     def due(self, member: Member) -> int:
         """His unpaid charge of the settled, open period, fen; 0 when there is none."""

@@ -4,20 +4,24 @@ Indexes (names in ``Index``) are derived from rows, written in the same batch, n
 peer; ``node`` rebuilds them from rows when it must. A rule reads an index only to find a row.
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypeVar
+from types import TracebackType
+from typing import Any, Final, TypeVar
 
 from .codec import decode_own, encode
-from .errors import TransactionRejected
+from .errors import InvariantViolation, TransactionRejected
 from .rows import Row
 from .staging import RowReader, RowWriter, StagedTables
 from .store import Overlay, Reader, index_key, prefix_stop
-from .tables import TableReader, Tables
+from .tables import MissingRow, Table, TableReader, Tables
 
 R = TypeVar("R", bound=Row)
+RowKey = tuple[Table, int]
 
 
 class Index(Enum):
@@ -141,44 +145,111 @@ class StateReader:
 class State(StateReader):
     """The writable state of the block being executed. One owner: ``apply_block``.
 
-    Rules write as they go, also before their last check: inside ``attempt`` a refusal takes everything back.
+    Rules write as they go, also before their last check: inside ``attempt`` a refusal takes everything back. A row that
+    is read or put is kept decoded, and encoded once, by ``root``: a busy block puts the same few rows again and again.
     """
+
+    KNOWN_MAX: Final = 65_536
+    """Decoded rows kept between two attempts."""
 
     def __init__(self, overlay: Overlay, block: BlockContext) -> None:
         self.overlay = overlay
         self.base = Tables(overlay)
-        """The block's tables; rules write through ``append``, ``append_many`` and ``put`` only."""
+        """The block's tables, without what ``put`` has changed since the last ``root``."""
         self.writable: RowWriter = self.base
         self.block = block
+        self.memo: dict[Hashable, Any] = {}
+        """What a rule has derived from rows, for the next transaction of the block; forgotten when anything is taken
+        back. Its owner asks whether the rows are still the same."""
+        self._known: dict[RowKey, Row] = {}
+        """Decoded rows as they are now, but for the changes of an attempt."""
+        self._stale: set[RowKey] = set()
+        """Those whose bytes in ``base`` are older."""
+        self._tried: dict[RowKey, Row] | None = None
+        """The rows that the attempt or rehearsal in progress has put."""
+        self._outer = overlay
+        """What the changes of an attempt are laid over when it succeeds."""
         super().__init__(overlay, self.base)
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
+    def attempt(self) -> Attempt:
         """All changes of the ``with`` block, or none of them when it raises. Not nested."""
-        outer, staged, overlay = self.overlay, StagedTables(self.base), Overlay(self.overlay)
-        self._use(overlay, staged)
-        try:
-            yield
-        except BaseException:
-            self._use(outer, self.base)
-            raise
-        self._use(outer, self.base)
-        staged.flush()
-        outer.apply(overlay.batch())
+        return Attempt(self)
+
+    def begin(self) -> None:
+        """What ``attempt`` does first: from now on changes are put aside."""
+        if self._tried is not None:
+            raise InvariantViolation("an attempt within another one")
+        self._outer = self.overlay
+        self._use(Overlay(self.overlay), StagedTables(self.base), {})
+
+    def end(self, *, keep: bool) -> None:
+        """What ``attempt`` does last: keep everything since ``begin``, or nothing of it."""
+        overlay, staged, tried = self.overlay, self.writable, self._tried
+        self._use(self._outer, self.base, None)
+        if not keep:
+            self.memo.clear()
+            return
+        if isinstance(staged, StagedTables):
+            staged.flush()
+        self._outer.absorb(overlay)
+        if tried:
+            self._known.update(tried)
+            self._stale.update(tried)
+        if len(self._known) > self.KNOWN_MAX:
+            self._settle()
+            self._known.clear()
 
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """None of the changes of the ``with`` block stays; also within an attempt."""
-        outer, tables = self.overlay, self.writable
-        self._use(Overlay(outer), StagedTables(tables))
+        outer, tables, tried = self.overlay, self.writable, self._tried
+        self._use(Overlay(outer), StagedTables(tables), dict(tried or {}))
         try:
             yield
         finally:
-            self._use(outer, tables)
+            self.memo.clear()
+            self._use(outer, tables, tried)
 
-    def _use(self, overlay: Overlay, tables: RowWriter) -> None:
+    def _use(self, overlay: Overlay, tables: RowWriter, tried: dict[RowKey, Row] | None) -> None:
         self.overlay = self.reader = overlay
         self.writable = self.tables = tables
+        self._tried = tried
+
+    def find(self, kind: type[R], row_id: int) -> R | None:
+        return self.get(kind, row_id) if 0 <= row_id < self.tables.length(kind.table) else None
+
+    def get(self, kind: type[R], row_id: int) -> R:
+        table = kind.table
+        key = (table, row_id)
+        row: Any = self._tried.get(key) if self._tried else None
+        if row is None:
+            row = self._known.get(key)
+            if row is None:
+                row = decode_own(kind, self.tables.get(table, row_id))
+                if self._tried is None or row_id < self.base.length(table):
+                    self._known[key] = row
+        found: R = row
+        return found
+
+    def rows(self, kind: type[R], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, R]]:
+        end = self.tables.length(kind.table) if stop is None else stop
+        for row_id, raw in self.tables.scan(kind.table, start, end):
+            key = (kind.table, row_id)
+            row: Any = (self._tried or {}).get(key) or self._known.get(key)
+            yield row_id, decode_own(kind, raw) if row is None else row
+
+    def root(self) -> bytes:
+        """The state root after all changes so far; everything is in ``overlay`` then. Not within an attempt."""
+        self._settle()
+        return self.base.root()
+
+    def _settle(self) -> None:
+        """Bring the bytes of the tables up to date."""
+        if self._tried is not None:
+            raise InvariantViolation("the tables of an attempt in progress have no root")
+        for key in self._stale:
+            self.base.put(*key, encode(self._known[key]))
+        self._stale.clear()
 
     def append(self, row: Row) -> int:
         """Append the row to its table; returns its id."""
@@ -191,8 +262,15 @@ class State(StateReader):
         return self.writable.append_many(rows[0].table, [encode(row) for row in rows])
 
     def put(self, row_id: int, row: Row) -> None:
-        """Replace the row ``row_id`` of its table."""
-        self.writable.put(row.table, row_id, encode(row))
+        """Replace the row ``row_id`` of its table. Raises ``MissingRow``."""
+        key = (row.table, row_id)
+        if key not in self._known and not 0 <= row_id < self.tables.length(row.table):
+            raise MissingRow(row.table, row_id, self.tables.length(row.table))
+        if self._tried is not None:
+            self._tried[key] = row
+        else:
+            self._known[key] = row
+            self._stale.add(key)
 
     def index_put(self, name: Index, key: bytes, value: bytes | int = b"") -> None:
         """Set an index entry; an int is stored as 8 bytes, big-endian."""
@@ -201,3 +279,20 @@ class State(StateReader):
     def index_delete(self, name: Index, key: bytes) -> None:
         """Remove an index entry; absent is fine."""
         self.overlay.delete(index_key(name.value, key))
+
+
+class Attempt:
+    """See ``State.attempt``. A class, for every transaction enters it and a generator costs three times as much."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def __enter__(self) -> None:
+        self._state.begin()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._state.end(keep=error is None)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import islice
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -154,25 +155,32 @@ class _SortedKeys:
 class Remembering:
     """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded."""
 
-    KEYS_MAX: Final = 4_096
+    BYTES_MAX: Final = 64 << 20
+    """Of values; a busy block reads about 30 MB. More is forgotten and, if asked for again, read again."""
 
-    __slots__ = ("_base", "_known")
+    __slots__ = ("_base", "_bytes", "_known")
 
     def __init__(self, base: Reader) -> None:
         self._base = base
+        self._bytes = 0
         self._known: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
         known = self._known
         if key in known:
             return known[key]
-        if len(known) >= self.KEYS_MAX:
-            known.clear()
         value = known[key] = self._base.get(key)
+        self._bytes += _KNOWN_KEY_BYTES + (len(value) if value is not None else 0)
+        if self._bytes > self.BYTES_MAX:
+            self._known, self._bytes = {}, 0
         return value
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self._base.scan(start, stop, reverse=reverse)
+
+
+_KNOWN_KEY_BYTES: Final = 150
+"""About what a remembered key takes beside its value."""
 
 
 class Overlay:
@@ -181,12 +189,14 @@ class Overlay:
     get, put and delete cost one dict operation; the order of the changed keys is computed only when a scan needs it.
     """
 
-    __slots__ = ("_base", "_changes", "_keys")
+    __slots__ = ("_base", "_changes", "_keys", "_ordered")
 
     def __init__(self, base: Reader) -> None:
         self._base = base
         self._changes: dict[bytes, bytes | None] = {}
-        self._keys = _SortedKeys()
+        self._keys: list[bytes] = []
+        """The first ``_ordered`` keys of ``_changes``, which only grows, in order."""
+        self._ordered = 0
 
     def get(self, key: bytes) -> bytes | None:
         changes = self._changes
@@ -195,31 +205,36 @@ class Overlay:
         return self._base.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
-        if key not in self._changes:
-            self._keys.add(key)
         self._changes[key] = value
 
     def delete(self, key: bytes) -> None:
-        if key not in self._changes:
-            self._keys.add(key)
         self._changes[key] = None
 
     def apply(self, batch: Batch) -> None:
-        """Lay a batch (of an overlay stacked on this one) over these changes."""
-        for key, value in batch.changes.items():
-            if key not in self._changes:
-                self._keys.add(key)
-            self._changes[key] = value
+        """Lay a batch over these changes."""
+        self._changes.update(batch.changes)
+
+    def absorb(self, above: Overlay) -> None:
+        """Lay the changes of an overlay stacked on this one over these; it is done with."""
+        self._changes.update(above._changes)
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         below = self._base.scan(start, stop, reverse=reverse)
-        keys = self._keys.between(start, stop)
+        keys = self._between(start, stop)
         if not keys:
             return below
         if reverse:
             keys.reverse()
         changed = [(key, self._changes[key]) for key in keys]
         return _merge(below, changed, reverse)
+
+    def _between(self, start: bytes, stop: bytes) -> list[bytes]:
+        keys, fresh = self._keys, len(self._changes) - self._ordered
+        if fresh:
+            keys.extend(islice(reversed(self._changes), fresh))
+            keys.sort()
+            self._ordered += fresh
+        return keys[bisect_left(keys, start) : bisect_left(keys, stop)]
 
     def batch(self) -> Batch:
         """A copy of the changes, ready to be written."""

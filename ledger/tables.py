@@ -50,6 +50,8 @@ from .proofs import EMPTY_CHILD, HASH_BYTES, INNER_PREFIX, VALUE_BYTES_MAX, Inne
 from .store import LENGTHS, Overlay, Reader
 
 ROW_BYTES_MAX = VALUE_BYTES_MAX
+OPEN_PAGES_MAX = 16_384
+"""When so many pages of a table are open, those that were only read are let go."""
 LENGTHS_ROW = 0
 """The row of `meta` that binds every table's length."""
 
@@ -246,15 +248,19 @@ class Tables(TableReader):
         super().__init__(overlay)
         self._overlay = overlay
         self._flushed = list(self._lengths)
-        self._dirty: list[dict[int, Fresh | Patched]] = [{} for _ in range(TABLES + 1)]
+        self._open: list[dict[int, Fresh | Patched]] = [{} for _ in range(TABLES + 1)]
+        """Pages by table and number that were read or changed; most of those that are read are changed next."""
         if self._lengths[Table.META] == 0:
             self._append(Table.META, self._lengths_row())
 
     def get(self, table: Table, row_id: int) -> bytes:
         """A row as of now. Raises `MissingRow`. (Row 0 of `meta` is as of the last `root()`.)"""
-        page = self._dirty[table].get(row_id >> 4)
+        page = self._open[table].get(row_id >> 4)
         if page is None:
-            return super().get(table, row_id)
+            length = self._lengths[table]
+            if not 0 <= row_id < length:
+                raise MissingRow(table, row_id, length)
+            page = self._load(table, row_id >> 4)
         row = page.row(row_id & 15)
         if row is None:
             raise MissingRow(table, row_id, self._lengths[table])
@@ -274,7 +280,7 @@ class Tables(TableReader):
         if first & 15:
             taken = min(WIDTH - (first & 15), len(values))
             self._last_page(table).rows.extend(values[:taken])
-        pages = self._dirty[table]
+        pages = self._open[table]
         number = (first + taken) >> 4
         for at in range(taken, len(values), WIDTH):
             pages[number] = Fresh(list(values[at : at + WIDTH]))
@@ -295,7 +301,7 @@ class Tables(TableReader):
             self._put(Table.META, LENGTHS_ROW, self._lengths_row())
         changed = False
         for tag in range(1, TABLES + 1):
-            if self._dirty[tag]:
+            if any(page.changed for page in self._open[tag].values()):
                 self._roots[tag] = self._flush(tag)
                 changed = True
         if changed:
@@ -318,7 +324,7 @@ class Tables(TableReader):
         if row_id & 15:
             self._last_page(table).rows.append(value)
         else:
-            self._dirty[table][row_id >> 4] = Fresh([value])
+            self._open[table][row_id >> 4] = Fresh([value])
         self._lengths[table] = row_id + 1
         return row_id
 
@@ -327,26 +333,29 @@ class Tables(TableReader):
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
         number = row_id >> 4
-        pages = self._dirty[table]
-        page = pages.get(number)
-        if page is None:
-            page = pages[number] = self._load(table, number)
+        page = self._open[table].get(number) or self._load(table, number)
         page.put(row_id & 15, value)
 
     def _load(self, table: Table, number: int) -> Patched:
-        return Patched(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
+        """Read a page and keep it open."""
+        pages = self._open[table]
+        if len(pages) >= OPEN_PAGES_MAX:
+            pages = self._open[table] = {at: page for at, page in pages.items() if page.changed}
+        page = pages[number] = Patched(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
+        return page
 
     def _last_page(self, table: Table) -> Fresh:
         """The last page, partly full, ready to be appended to."""
-        pages = self._dirty[table]
+        pages = self._open[table]
         number = self._lengths[table] >> 4
         page = pages.get(number)
         if not isinstance(page, Fresh):
-            page = pages[number] = Fresh((page or self._load(table, number)).all_rows())
+            rows = (page or self._load(table, number)).all_rows()
+            page = self._open[table][number] = Fresh(rows)
         return page
 
     def _page_rows(self, table: Table, number: int) -> list[bytes]:
-        page = self._dirty[table].get(number)
+        page = self._open[table].get(number)
         if page is None:
             return super()._page_rows(table, number)
         return list(page.rows) if isinstance(page, Fresh) else page.all_rows()
@@ -358,11 +367,13 @@ class Tables(TableReader):
         """Write the changed pages and the nodes above them; returns the table's root."""
         put = self._overlay.put
         changed: dict[int, bytes] = {}
-        for number, page in self._dirty[tag].items():
+        for number, page in self._open[tag].items():
+            if not page.changed:
+                continue
             key = page_key(tag, number)
             body, changed[number] = page.flush(tag, number)
             put(key, seal(key, body))
-        self._dirty[tag] = {}
+        self._open[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
         for level in range(1, depth(self._lengths[tag])):

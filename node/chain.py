@@ -48,7 +48,7 @@ from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
 from . import blockstore
 from .blockstore import BlockReader, HeadRecord, StoredTransition
-from .executor import execute, undo_of
+from .executor import execute
 from .mempool import Mempool
 from .steps import Steps
 from .verified import TransactionVerifier
@@ -461,7 +461,7 @@ class Chain:
         self, old: HeightView, block: CheckedBlock, body_raw: bytes, certificate: Certificate, applied: Applied
     ) -> Batch:
         batch = applied.batch
-        blockstore.put_undo(batch, block.height, undo_of(self._store, batch), UNDO_BLOCKS)
+        blockstore.put_undo(batch, block.height, applied.undo, UNDO_BLOCKS)
         blockstore.put_block(
             batch,
             height=block.height,

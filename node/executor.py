@@ -12,7 +12,7 @@ from typing import Final
 
 from ledger.apply import Applied, begin_block
 from ledger.blocks import Body, Header
-from ledger.store import Batch, Reader
+from ledger.store import Reader
 from ledger.transactions import Transaction
 from ledger.validity import HeightView
 
@@ -51,8 +51,3 @@ async def execute(
     applied = execution.finish()
     spent("tree", now_s() - since_s)
     return applied
-
-
-def undo_of(reader: Reader, batch: Batch) -> Batch:
-    """The batch that takes ``batch`` back: what ``reader`` holds now under every key that it changes."""
-    return Batch({key: reader.get(key) for key in batch.changes})

@@ -36,7 +36,7 @@ def enrol_per_s(directory: Path, genesis_raw: bytes) -> float:
             )
             state = State(overlay, context)
             members.enrol_batch(state, body)
-            state.base.root()
+            state.root()
             store.write(overlay.batch())
         taken_s = time.perf_counter() - since_s
     finally:

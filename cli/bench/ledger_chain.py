@@ -11,6 +11,7 @@ Rules of this file
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,9 @@ from ledger.genesis import (
     GenesisPlan,
     GenesisValidator,
     GenesisValues,
+    parse_chain_params,
     parse_genesis,
+    parse_plan,
     render_genesis,
 )
 from ledger.limits import FEN_MAX
@@ -42,11 +45,8 @@ from ledger.votes import Certificate, Commit, Seal
 from node import blockstore
 from node.blockstore import BlockReader, HeadRecord
 from node.chain import UNDO_BLOCKS
-from node.executor import undo_of
 from node.resume import load_view
 from node.storage import LevelStore, open_store
-
-from .. import testnet
 
 PLAN: Final = 0
 PLATFORM: Final = "platform"
@@ -76,9 +76,13 @@ def _seed(name: str) -> bytes:
     return digest(b"bench ledger key " + name.encode())
 
 
+def _configuration(name: str) -> str:
+    return files("configs").joinpath(name).read_text("utf-8")
+
+
 def founding() -> Genesis:
     """One plan, one validator, a stepped clock. The plan is the main one without caps, so that few can carry a case."""
-    main = testnet.default_plan()
+    main = parse_plan(_configuration("plan_main.toml"))
     cap = FEN_MAX // 1_000
     plan = GenesisPlan(main.name, replace(main.params, case_cap_fen=cap, year_cap_fen=cap))
     seat = GenesisValidator(public_key(_seed("validator")), beacon.public_key(_seed("beacon")))
@@ -92,7 +96,7 @@ def founding() -> Genesis:
         clock="stepped",
         clock_key=public_key(_seed(CLOCK)),
         clock_start_ms=BEGIN_MS,
-        params=testnet.default_params(),
+        params=parse_chain_params(_configuration("chain_main.toml")),
         organisations=(first, *organisations),
         plans=(plan,),
     )
@@ -205,7 +209,7 @@ class SoloChain:
     ) -> Batch:
         """Everything of the block, as ``node.chain`` writes it."""
         batch, height = applied.batch, header.height
-        blockstore.put_undo(batch, height, undo_of(self.store, batch), UNDO_BLOCKS)
+        blockstore.put_undo(batch, height, applied.undo, UNDO_BLOCKS)
         blockstore.put_block(
             batch,
             height=height,

@@ -482,7 +482,7 @@ class Lockstep:
 
     def compare_statements(self) -> None:
         """The list of charges adds up to the bill, period by period; the indexes are what the rows make of them."""
-        self.state.base.root()
+        self.state.root()
         wrong = [found for found in differences(self.state.overlay) if found[0] is not Index.DEADLINE]
         assert wrong == []
         for number, person in enumerate(self.hand.people):

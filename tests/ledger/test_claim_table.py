@@ -200,8 +200,8 @@ def test_every_transaction_is_refused_in_every_state_that_has_no_such_step(
         return
     state = State(Overlay(MemoryStore()), BlockContext(bytes(32), 1, 1, 1, bytes(32), bytes(64)))
     state.append(replace(CLAIM, state=int(present)))
-    root = state.base.root()
+    root = state.root()
     with pytest.raises(TransactionRejected) as caught:
         rule(state, body, Sender(bytes(32), organisation=1))
     assert caught.value.code == "NO_SUCH_TRANSITION"
-    assert state.base.root() == root
+    assert state.root() == root

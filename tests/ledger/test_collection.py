@@ -47,7 +47,7 @@ def report(run: Lockstep, first: int, last: int, failed: tuple[int, ...] = (), c
 
 def refusal(run: Lockstep, body: object, reporter: int = PLATFORM) -> str:
     """The code with which a body is refused; nothing is left of it."""
-    before = run.state.base.root()
+    before = run.state.root()
     with pytest.raises(TransactionRejected) as caught, run.state.attempt():
         if isinstance(body, Collect):
             collect(run.state, body, reporter)
@@ -55,7 +55,7 @@ def refusal(run: Lockstep, body: object, reporter: int = PLATFORM) -> str:
             confirm(run.state, body)
         elif isinstance(body, Contribution):
             contribution(run.state, body)
-    assert run.state.base.root() == before
+    assert run.state.root() == before
     return caught.value.code
 
 

@@ -66,7 +66,7 @@ def altered(kind: Any, row_id: int, **changes: Any) -> MemoryStore:
     overlay = Overlay(fork.store)
     state = State(overlay, BlockContext(CHAIN.genesis.chain_id, 1, 1, 1, bytes(32), bytes(64)))
     state.put(row_id, replace(state.get(kind, row_id), **changes))
-    state.base.root()
+    state.root()
     fork.store.write(overlay.batch())
     return fork.store
 

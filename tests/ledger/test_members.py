@@ -57,7 +57,7 @@ def test_a_batch_writes_the_rows_that_single_enrolments_would() -> None:
     assert enrol_batch(batch, body) == (0, 40, 0)
     for number, (name, month) in enumerate(body.members):
         assert enrol(single, Enrol(0, name, month, b""), PLATFORM) == (number, FIRST)
-    assert batch.base.root() == single.base.root()
+    assert batch.root() == single.root()
     assert all(raw == encode(batch.get(Member, row_id)) for row_id, raw in batch.tables.scan(Member.table))
 
 

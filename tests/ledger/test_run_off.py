@@ -34,7 +34,7 @@ def decided(chain: Chain) -> None:
     context = BlockContext(bytes(32), 1, 1, chain.now_ms, bytes(32), bytes(64))
     state = State(overlay, context)
     run_off.begin(state, 0)
-    state.base.root()
+    state.root()
     chain.store.write(overlay.batch())
     chain.block()
 

@@ -85,12 +85,12 @@ def change(made: State) -> None:
 
 def test_a_refusal_takes_back_rows_and_index_entries() -> None:
     made = state()
-    root, before = made.base.root(), made.overlay.batch().changes
+    root, before = made.root(), made.overlay.batch().changes
     with pytest.raises(TransactionRejected), made.attempt():
         change(made)
         assert made.get(MemberKey, 1).key == b"one"
         raise TransactionRejected("NOT_FOUND")
-    assert made.base.root() == root
+    assert made.root() == root
     assert made.overlay.batch().changes == before
     assert made.index_id(Index.MEMBER_KEY, b"zero") == 0
 
@@ -100,6 +100,6 @@ def test_a_success_is_the_same_as_writing_directly() -> None:
     with made.attempt():
         change(made)
     change(direct)
-    assert made.base.root() == direct.base.root()
+    assert made.root() == direct.root()
     assert made.overlay.batch().changes == direct.overlay.batch().changes
     assert made.index_get(Index.MEMBER_KEY, b"zero") is None

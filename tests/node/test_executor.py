@@ -6,9 +6,8 @@ import pytest
 
 from ledger.apply import apply_block
 from ledger.calendar import MS_PER_DAY
-from ledger.store import MemoryStore
 from ledger.transactions import AdvanceClock, decode_transaction, transaction_id
-from node.executor import SLICE_S, execute, undo_of
+from node.executor import SLICE_S, execute
 from tests.ledger.chain import START_MS, Chain
 
 TRANSACTIONS = 10
@@ -49,13 +48,12 @@ async def test_undo_holds_the_old_value_of_every_key_the_block_changes() -> None
     source = Chain()
     header, body, transactions = source.propose()
     applied = await execute(source.store, source.view, header, body, transactions)
-    undo = undo_of(source.store, applied.batch)
+    undo = applied.undo
     assert undo.changes.keys() == applied.batch.changes.keys()
     before = {key: source.store.get(key) for key in undo.changes}
     source.store.write(applied.batch)
     source.store.write(undo)
     assert {key: source.store.get(key) for key in undo.changes} == before
-    assert undo_of(MemoryStore(), applied.batch).changes == dict.fromkeys(applied.batch.changes)
 
 
 def test_the_helpers_transactions_are_what_a_node_would_decode() -> None:

@@ -42,7 +42,7 @@ def test_the_books_notice_a_fen_that_nobody_attested() -> None:
     account = replica.state.get(Account, 0)
     state = State(overlay, block)
     state.put(0, replace(account, cash=account.cash + 1, advance=account.advance + 1))
-    state.base.root()
+    state.root()
     replica.store.write(overlay.batch())
     assert replica.fault() == f"plan 0 has {account.cash + 1} fen in cash, the bank attested {account.cash}"
 
