@@ -9,10 +9,11 @@ longest, the locked one always.
 from collections.abc import Iterable
 from typing import Final
 
-from ledger.blocks import Header, certificate_hash, decode_header, evidence_root, header_hash, txs_root
+from ledger.blocks import Header, RecoveryRecord, certificate_hash, decode_header, evidence_root, header_hash, txs_root
 from ledger.codec import digest
 from ledger.errors import MalformedBytes
 from ledger.limits import PROTOCOL_VERSION
+from ledger.recovery import same_record
 
 from .context import HeightContext
 from .events import Verdict
@@ -152,4 +153,13 @@ def block_fault(context: HeightContext, candidate: Candidate) -> str | None:
         return "parent_certificate_hash"
     if evidence_root(block.evidence) != header.evidence_root:
         return "evidence_root"
-    return None
+    return None if _recovers_alike(context.recovery, block.recovery) else "recovery"
+
+
+def _recovers_alike(ours: RecoveryRecord | None, theirs: RecoveryRecord | None) -> bool:
+    """Whether the body holds the record that begins this epoch. The header does not bind it: without this anybody who
+    passes the block on could put a false one beside it, and its verdict would be kept by the block's hash.
+    """
+    if ours is None or theirs is None:
+        return ours is theirs
+    return same_record(ours, theirs)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ledger.beacon import alpha
+from ledger.blocks import RecoveryRecord
 from ledger.codec import digest
 from ledger.errors import InvariantViolation
 from ledger.limits import VALIDATORS_MAX
@@ -58,6 +59,8 @@ class HeightContext:
     timing: Timing
     certify: bool
     """Block height − 1 held a transaction or changed the state root: a certifying block is due."""
+    recovery: RecoveryRecord | None = None
+    """By which this height begins its epoch: it stands in the body of the block (CONSENSUS §6)."""
 
     def __post_init__(self) -> None:
         n = len(self.validators)

@@ -31,6 +31,7 @@ from .records import (
     LockRecord,
     ProposalRecord,
     Record,
+    RecoveredRecord,
     VoteRecord,
 )
 
@@ -153,6 +154,8 @@ def height_of(record: Record) -> int:
     match record:
         case FirstRecord():
             return 0
+        case RecoveredRecord():
+            return record.recovery.head_height + 1
         case ProposalRecord() | VoteRecord():
             return record.message.height
         case LockRecord():

@@ -25,6 +25,7 @@ from .records import (
     LockRecord,
     ProposalRecord,
     Record,
+    RecoveredRecord,
     VoteRecord,
 )
 
@@ -85,6 +86,8 @@ class LogState:
                 self._prepare_lock(record)
             case AdoptRecord():
                 self._adopt(record)
+            case RecoveredRecord():
+                self.raise_to(record.recovery.epoch, record.recovery.head_height + 1)
 
     @property
     def locked_hash(self) -> bytes:

@@ -7,6 +7,7 @@
 | Commit | ``LockRecord`` *before* the ``VoteRecord`` |
 | RoundChange | ``VoteRecord`` |
 | adopting what LastSeen returned | ``AdoptRecord`` |
+| a new epoch (``huzhu recover``) | ``RecoveredRecord`` |
 
 A vote's record is its *intent*: Ed25519 is deterministic, so the signature itself need not be stored. The records of
 one ``Persist`` are appended together, in order.
@@ -14,9 +15,9 @@ one ``Persist`` are appended together, in order.
 
 from typing import Final
 
-from ledger.blocks import SignedVote
+from ledger.blocks import RecoveryRecord, SignedVote
 from ledger.codec import Wire
-from ledger.votes import Commit, Prepare, Proposal, RoundChange
+from ledger.votes import Commit, Prepare, Proposal, RoundChange, ValidatorEntry
 
 from .messages import CompactBlock, Lock, SignedPrepare, SignedRoundChange
 
@@ -80,6 +81,25 @@ class DecidedRecord(Wire, frozen=True, tag=7):
     height: int
 
 
-Record = FirstRecord | BodyRecord | ProposalRecord | VoteRecord | LockRecord | AdoptRecord | DecidedRecord
-RECORD_TYPES: Final = (FirstRecord, BodyRecord, ProposalRecord, VoteRecord, LockRecord, AdoptRecord, DecidedRecord)
+class RecoveredRecord(Wire, frozen=True, tag=8):
+    """A valid recovery record was shown: nothing is ever signed in an older epoch again, and its locks are void."""
+
+    recovery: RecoveryRecord
+    announced: tuple[ValidatorEntry, ...]
+    """V(head + 1) as the named head announced it: whose organisations signed."""
+
+
+Record = (
+    FirstRecord | BodyRecord | ProposalRecord | VoteRecord | LockRecord | AdoptRecord | DecidedRecord | RecoveredRecord
+)
+RECORD_TYPES: Final = (
+    FirstRecord,
+    BodyRecord,
+    ProposalRecord,
+    VoteRecord,
+    LockRecord,
+    AdoptRecord,
+    DecidedRecord,
+    RecoveredRecord,
+)
 """The record type number of the log is the position here, from 1."""

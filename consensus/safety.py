@@ -13,11 +13,12 @@ Calling order: make it with the log's records; ``begin`` at each height before t
 
 from collections.abc import Iterable
 
-from ledger.errors import InvariantViolation
+from ledger.errors import InvariantViolation, PeerError
+from ledger.recovery import check_signed
 
 from .effects import SignRequest
 from .logstate import LogState
-from .records import AdoptRecord, LockRecord, Record
+from .records import AdoptRecord, LockRecord, Record, RecoveredRecord
 from .scheme import ED25519, Scheme
 
 
@@ -61,13 +62,16 @@ class SafetyRules:
     def recorded(self, records: Iterable[Record]) -> None:
         """These records are durable now, in this order.
 
-        Raises ``SigningRefused`` when an adoption brings a signature that is not ours, or a lock that does not hold.
+        Raises ``SigningRefused`` when an adoption brings a signature that is not ours, or a lock that does not hold; or
+        when a recovery record is not signed for a quorum of seats.
         """
         for record in records:
             if isinstance(record, AdoptRecord):
                 self._check_adoption(record)
             elif isinstance(record, LockRecord):
                 self._check_size(record)
+            elif isinstance(record, RecoveredRecord):
+                self._check_recovery(record)
             self._record.apply(record)
 
     def sign(self, request: SignRequest) -> bytes:
@@ -97,6 +101,16 @@ class SafetyRules:
         open_here = (record.epoch, record.lock.height) == self._opened
         if open_here and record.validators != len(self._validator_keys):
             raise SigningRefused(f"a lock counted over {record.validators} of {len(self._validator_keys)} validators")
+
+    def _check_recovery(self, record: RecoveredRecord) -> None:
+        recovery = record.recovery
+        keys = tuple(entry.validator_key for entry in record.announced)
+        if self._opened == (recovery.epoch - 1, recovery.head_height + 1) and keys != self._validator_keys:
+            raise SigningRefused("the recovery record counts over another validator set than that of the open height")
+        try:
+            check_signed(recovery, self._chain_id, record.announced)
+        except PeerError as error:
+            raise SigningRefused(f"the recovery record does not count: {error.detail}") from error
 
     def _check_adoption(self, record: AdoptRecord) -> None:
         verify, chain_id = self._scheme.verify, self._chain_id

@@ -17,13 +17,14 @@ from consensus.records import (
     LockRecord,
     ProposalRecord,
     Record,
+    RecoveredRecord,
     VoteRecord,
 )
-from ledger.blocks import SignedVote
+from ledger.blocks import RecoveryRecord, SignedVote
 from ledger.codec import encode
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.votes import Commit, Prepare, Proposal, RoundChange
-from tests.consensus.harness import GENESIS_HASH, make_block, make_context
+from tests.consensus.harness import GENESIS_HASH, make_block, make_context, validator_set
 
 X = b"\1" * 32
 
@@ -44,6 +45,7 @@ HISTORY: list[Record] = [
     AdoptRecord(0, (SignedVote(RoundChange(2, 1, -1, b""), 0, bytes(64)),), None),
     DecidedRecord(0, 1),
     VoteRecord(0, Prepare(2, 1, X)),
+    RecoveredRecord(RecoveryRecord(bytes(32), 1, 1, X, validator_set(4), ((bytes(32), bytes(64)),)), validator_set(4)),
 ]
 
 
@@ -155,13 +157,13 @@ def test_no_bytes_make_the_reader_fail_otherwise(raw: bytes) -> None:
 
 def test_a_rotation_keeps_the_first_record_the_mark_and_the_open_height() -> None:
     kept = carried(HISTORY, DecidedRecord(0, 1))
-    assert kept == [HISTORY[0], DecidedRecord(0, 1), HISTORY[6], HISTORY[8]]
+    assert kept == [HISTORY[0], DecidedRecord(0, 1), HISTORY[6], HISTORY[8], HISTORY[9]]
     before, after = LogState(HISTORY), LogState(kept)
     assert (after.epoch, after.height, after.granted) == (before.epoch, before.height, before.granted)
 
 
 def test_the_height_of_a_record() -> None:
-    assert [height_of(record) for record in HISTORY] == [0, 1, 1, 1, 1, 1, 2, 1, 2]
+    assert [height_of(record) for record in HISTORY] == [0, 1, 1, 1, 1, 1, 2, 1, 2, 2]
     assert height_of(AdoptRecord(0, (), LockRecord(0, Lock(9, 0, X, ()), 4))) == 9
 
 

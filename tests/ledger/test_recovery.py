@@ -1,4 +1,4 @@
-"""A lost quorum: the recovery record, the first block of the new epoch, who follows it with headers alone (CONSENSUS §6)."""
+"""A lost quorum: the recovery record, the block that holds it, who follows it with headers alone (CONSENSUS §6)."""
 
 from collections.abc import Callable
 from typing import Any
