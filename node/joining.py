@@ -117,8 +117,9 @@ class Joining:
             now_s = self._clock.monotonic_s()
             if self._network.connected() and since_s is None:
                 since_s = now_s
-            if since_s is not None and (self._sync.informed or now_s - since_s >= INFORMED_S):
-                return self._sync.best_known >= self._height_min
+            far = self._sync.best_known >= self._height_min
+            if far or (since_s is not None and (self._sync.informed or now_s - since_s >= INFORMED_S)):
+                return far
             await Alarm(self._clock).wait(LOOK_S)
         return False
 

@@ -21,6 +21,7 @@ from ..testnet import bring_up
 from . import prepare, probes, usage
 from .ledger import ledger
 from .scenarios import SCENARIOS, Bench
+from .sync import sync
 
 SIGNED_PER_SECOND: Final = 1_500
 """So many contributions are signed before a saturated run for each of its seconds."""
@@ -33,6 +34,7 @@ def bench() -> None:
 
 
 bench.add_command(ledger)
+bench.add_command(sync)
 
 
 @bench.command()
