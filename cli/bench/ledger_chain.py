@@ -33,6 +33,7 @@ from ledger.genesis import (
     parse_genesis,
     parse_plan,
     render_genesis,
+    sign_genesis,
 )
 from ledger.limits import FEN_MAX
 from ledger.roles import Role
@@ -101,6 +102,11 @@ def founding() -> Genesis:
         plans=(plan,),
     )
     return parse_genesis(render_genesis(values).encode())
+
+
+def signatures(genesis: Genesis) -> str:
+    """What every founder of ``founding()`` has signed."""
+    return "".join(sign_genesis(item.name, _seed(item.name), genesis.chain_id) for item in genesis.organisations)
 
 
 @dataclass(frozen=True, slots=True)
