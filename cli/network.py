@@ -2,12 +2,18 @@
 
 ``<dir>/testnet.json`` names every node with its home, addresses and process; the organisations' keys lie in
 ``<dir>/keys``. A network is described by ``Founder``s, written once by ``found``, and run by ``start``.
+
+With *proxied* links a process of the network carries every link (``cli.links``): a node is told a port of its own for
+each other node, so a link can be cut in either direction without touching a node.
 """
 
+import fcntl
 import json
+import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,10 +36,11 @@ from node.founding import read_signatures
 from node.keys import KeyKind, create_node_keys, generate, key_path, load_node_keys, read_key, write_key
 
 from .home import make_home
+from .links import NETWORK_FILE as NETWORK_FILE
+from .links import start_proxy
 from .ports import HOST, hold_ports
-from .processes import ProcessId, end, is_running, start_node
+from .processes import ProcessId, end, is_paused, is_running, start_node, strays
 
-NETWORK_FILE: Final = "testnet.json"
 GENESIS_FILE: Final = "genesis.toml"
 KEYS: Final = "keys"
 CLOCK_KEY: Final = "clock"
@@ -69,18 +76,42 @@ class NetworkNode:
         return self.home / "node.log"
 
     @property
+    def paused(self) -> bool:
+        return self.process is not None and is_paused(self.process)
+
+    @property
     def running(self) -> bool:
         return self.process is not None and is_running(self.process)
 
 
 @dataclass(frozen=True, slots=True)
+class Route:
+    """Where the proxy listens for the links that ``dialler`` opens to ``target``."""
+
+    dialler: str
+    target: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
 class Network:
-    """A founded network."""
+    """A founded network. ``routes`` is empty when nodes dial each other directly."""
 
     directory: Path
     chain_id: bytes
     stepped: bool
     nodes: tuple[NetworkNode, ...]
+    routes: tuple[Route, ...] = ()
+    proxy: ProcessId | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its founding came to its end."""
+        return bool(self.chain_id)
+
+    @property
+    def proxy_running(self) -> bool:
+        return self.proxy is not None and is_running(self.proxy)
 
     @property
     def genesis_path(self) -> Path:
@@ -110,10 +141,12 @@ def found(
     *,
     name: str,
     clock_start_ms: int | None,
+    proxied: bool = False,
 ) -> Network:
     """Make keys, genesis and homes of a new network below ``directory``. ``clock_start_ms``: None for a real clock.
 
-    Raises ``OperatorError`` NETWORK_EXISTS when there is one already.
+    The network's file is written first, so that what was cut short can be removed. Raises ``OperatorError``
+    NETWORK_EXISTS when there is one already.
     """
     directory = directory.expanduser().absolute()
     if (directory / NETWORK_FILE).exists():
@@ -125,6 +158,9 @@ def found(
         )
     with_nodes = [founder for founder in founders if founder.has_node]
     homes = {founder.name: directory / founder.name for founder in with_nodes}
+    nodes = tuple(NetworkNode(founder.name, homes[founder.name], "", "", founder.observer) for founder in with_nodes)
+    directory.mkdir(parents=True, exist_ok=True)
+    save(Network(directory, b"", clock_start_ms is not None, nodes))
     for founder in founders:
         write_key(key_path(directory / KEYS, KeyKind.ORGANISATION, founder.name), generate(KeyKind.ORGANISATION))
     for founder in with_nodes:
@@ -149,10 +185,7 @@ def found(
     chain_id = digest(genesis)
     (directory / GENESIS_FILE).write_bytes(genesis)
     (directory / SIGNATURES_FILE).write_text("".join(_signature(directory, founder, chain_id) for founder in founders))
-    nodes = _on_free_ports(
-        [NetworkNode(founder.name, homes[founder.name], "", "", founder.observer) for founder in with_nodes]
-    )
-    network = Network(directory, chain_id, clock_start_ms is not None, nodes)
+    network = _on_free_ports(Network(directory, chain_id, clock_start_ms is not None, nodes), proxied)
     _write_homes(network)
     save(network)
     return network
@@ -176,7 +209,7 @@ def _organisation(directory: Path, founder: Founder) -> GenesisOrganisation:
 
 def move_ports(network: Network) -> Network:
     """The same stopped network on other free ports: somebody else has taken one of its own."""
-    moved = replace(network, nodes=_on_free_ports(network.nodes))
+    moved = _on_free_ports(network, bool(network.routes))
     for node in moved.nodes:
         (node.home / CONFIG_FILE).unlink()
     _write_homes(moved)
@@ -184,13 +217,15 @@ def move_ports(network: Network) -> Network:
     return moved
 
 
-def _on_free_ports(nodes: Sequence[NetworkNode]) -> tuple[NetworkNode, ...]:
-    with hold_ports(2 * len(nodes)) as ports:
-        pairs = zip(ports[::2], ports[1::2], strict=True)
-        return tuple(
-            replace(node, api=f"http://{HOST}:{api}", p2p=f"{HOST}:{p2p}")
-            for node, (api, p2p) in zip(nodes, pairs, strict=True)
-        )
+def _on_free_ports(network: Network, proxied: bool) -> Network:
+    nodes = network.nodes
+    pairs = [(a.name, b.name) for a in nodes for b in nodes if a is not b] if proxied else []
+    with hold_ports(2 * len(nodes) + len(pairs)) as ports:
+        own = zip(nodes, ports[: len(nodes)], ports[len(nodes) :], strict=False)
+        placed = tuple(replace(node, api=f"http://{HOST}:{api}", p2p=f"{HOST}:{p2p}") for node, api, p2p in own)
+        between = zip(pairs, ports[2 * len(nodes) :], strict=True)
+        routes = tuple(Route(dialler, target, port) for (dialler, target), port in between)
+    return replace(network, nodes=placed, routes=routes)
 
 
 def _write_homes(network: Network) -> None:
@@ -198,8 +233,10 @@ def _write_homes(network: Network) -> None:
     nodes, genesis = network.nodes, network.genesis_path.read_bytes()
     signatures = read_signatures(network.genesis_path)
     keys = {node.name: load_node_keys(node.home / KEYS, observer=node.observer).node.public for node in nodes}
+    ports = {(route.dialler, route.target): f"{HOST}:{route.port}" for route in network.routes}
     for node in nodes:
-        peers = tuple(f"{keys[peer.name].hex()}@{peer.p2p}" for peer in nodes if peer is not node)
+        dialled = [(peer.name, ports.get((node.name, peer.name), peer.p2p)) for peer in nodes if peer is not node]
+        peers = tuple(f"{keys[name].hex()}@{address}" for name, address in dialled)
         values: dict[str, Any] = {
             "node.name": node.name,
             "api.listen": node.api.removeprefix("http://"),
@@ -218,7 +255,13 @@ def _write_homes(network: Network) -> None:
 def save(network: Network) -> None:
     """Write ``testnet.json``."""
     nodes = [asdict(node) | {"home": str(node.home)} for node in network.nodes]
-    content = {"chain_id": network.chain_id.hex(), "stepped": network.stepped, "nodes": nodes}
+    content = {
+        "chain_id": network.chain_id.hex(),
+        "stepped": network.stepped,
+        "nodes": nodes,
+        "routes": [astuple(route) for route in network.routes],
+        "proxy": None if network.proxy is None else asdict(network.proxy),
+    }
     beside = network.directory / f".{NETWORK_FILE}"
     beside.write_text(json.dumps(content, indent=1) + "\n")
     beside.replace(network.directory / NETWORK_FILE)
@@ -231,7 +274,9 @@ def load(directory: Path) -> Network:
     try:
         content = json.loads(path.read_text())
         nodes = tuple(_node(entry) for entry in content["nodes"])
-        return Network(directory, bytes.fromhex(content["chain_id"]), bool(content["stepped"]), nodes)
+        routes = tuple(Route(str(a), str(b), int(port)) for a, b, port in content["routes"])
+        chain_id, stepped = bytes.fromhex(content["chain_id"]), bool(content["stepped"])
+        return Network(directory, chain_id, stepped, nodes, routes, _process(content["proxy"]))
     except FileNotFoundError as error:
         raise OperatorError(
             "NO_NETWORK", f"there is no network in {directory}", "", f"huzhu testnet up --dir {directory}"
@@ -243,11 +288,12 @@ def load(directory: Path) -> Network:
 
 
 def _node(entry: dict[str, Any]) -> NetworkNode:
-    process = entry["process"]
-    found = None if process is None else ProcessId(int(process["pid"]), int(process["started"]))
-    return NetworkNode(
-        str(entry["name"]), Path(entry["home"]), str(entry["api"]), str(entry["p2p"]), bool(entry["observer"]), found
-    )
+    name, home, process = str(entry["name"]), Path(entry["home"]), _process(entry["process"])
+    return NetworkNode(name, home, str(entry["api"]), str(entry["p2p"]), bool(entry["observer"]), process)
+
+
+def _process(entry: dict[str, Any] | None) -> ProcessId | None:
+    return None if entry is None else ProcessId(int(entry["pid"]), int(entry["started"]))
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------
@@ -259,17 +305,38 @@ def start(network: Network, names: Iterable[str] | None = None) -> Network:
     The file is written after each start: should this program be killed, ``stop`` still knows every node.
     """
     wanted = {node.name for node in network.nodes} if names is None else set(names)
+    if network.routes and not network.proxy_running:
+        network = replace(network, proxy=start_proxy(network.directory))
+        save(network)
     for at, node in enumerate(network.nodes):
         if node.name in wanted and not node.running:
-            started = replace(node, process=start_node(node.home, node.log))
+            started = replace(node, process=start_node(node.home, node.log, network.directory))
             network = replace(network, nodes=(*network.nodes[:at], started, *network.nodes[at + 1 :]))
             save(network)
     return network
 
 
 def stop(network: Network) -> Network:
-    """End every node. Idempotent; afterwards nothing that ``start`` began is left."""
-    end([node.process for node in network.nodes if node.process is not None])
-    ended = replace(network, nodes=tuple(replace(node, process=None) for node in network.nodes))
+    """End every node and the proxy. Idempotent; afterwards nothing that ``start`` began is left, recorded or not."""
+    recorded = [node.process for node in network.nodes if node.process is not None]
+    proxy = [network.proxy] if network.proxy is not None else []
+    end(list(dict.fromkeys([*recorded, *proxy, *strays(network.directory)])))
+    end(strays(network.directory))  # what a node was just about to start
+    ended = replace(network, nodes=tuple(replace(node, process=None) for node in network.nodes), proxy=None)
     save(ended)
     return ended
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Within the block no other command changes the network in ``directory``; one that ends anyhow lets go."""
+    try:
+        descriptor = os.open(directory.expanduser().absolute(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
