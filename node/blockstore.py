@@ -13,13 +13,15 @@ Rules of this file
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from ledger.blocks import Header, Receipt
+from ledger.blocks import Body, Header, Receipt, RecoveryRecord
 from ledger.codec import Wire, decode_own, digest, encode
 from ledger.errors import InvariantViolation
 from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader, prefix_stop
+from ledger.transactions import transaction_id
 from ledger.votes import Certificate, ValidatorEntry
 
 HEAD_KEY: Final = META + b"head"
+RECOVERY_KEY: Final = META + b"recovery"
 _HEADER: Final = BLOCKS + b"h"
 _BODY: Final = BLOCKS + b"b"
 _CERTIFICATE: Final = BLOCKS + b"c"
@@ -27,6 +29,7 @@ _RECEIPTS: Final = BLOCKS + b"r"
 _VALIDATORS: Final = BLOCKS + b"v"
 _HEIGHT_OF: Final = BLOCKS + b"H"
 _TRANSACTION: Final = BLOCKS + b"t"
+_TRANSITION: Final = BLOCKS + b"T"
 _MINUTE_MS: Final = 60_000
 
 
@@ -50,7 +53,6 @@ class Place(Wire, frozen=True):
     """In the body, from 0."""
 
 
-class StoredUndo(Wire, frozen=True):
 class StoredTransition(Wire, frozen=True):
     """A header that announces another validator set for the next height, and a certificate of it, as exact bytes."""
 
@@ -58,6 +60,7 @@ class StoredTransition(Wire, frozen=True):
     certificate: bytes
 
 
+class StoredUndo(Wire, frozen=True):
     """What a block overwrote: key and old value, None where there was none."""
 
     changes: tuple[tuple[bytes, bytes | None], ...]
@@ -86,6 +89,11 @@ class BlockReader:
         """The newest block's record; None in an empty store."""
         raw = self._reader.get(HEAD_KEY)
         return None if raw is None else decode_own(HeadRecord, raw)
+
+    def recovery(self) -> RecoveryRecord | None:
+        """The recovery record applied last on this node; of no meaning once its epoch has begun."""
+        raw = self._reader.get(RECOVERY_KEY)
+        return None if raw is None else decode_own(RecoveryRecord, raw)
 
     def header_raw(self, height: int) -> bytes | None:
         """The exact bytes of a header."""
@@ -124,12 +132,12 @@ class BlockReader:
         raw = self._reader.get(_VALIDATORS + validators_hash)
         return None if raw is None else decode_own(tuple[ValidatorEntry, ...], raw)
 
-    def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
     def transitions(self, above: int = 0) -> Iterator[StoredTransition]:
         """Those of the heights above ``above``, ascending; they are never pruned."""
         for _, raw in self._reader.scan(_at(_TRANSITION, above + 1), prefix_stop(_TRANSITION)):
             yield decode_own(StoredTransition, raw)
 
+    def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
         """Whether the id was committed and has not expired since."""
         return self._reader.get(seen_key(tx_id, valid_until_ms)) is not None
 
@@ -137,6 +145,12 @@ class BlockReader:
         """Keys of seen ids from ``minute_from`` on that no block after ``time_ms`` can hold any more."""
         for key, _ in self._reader.scan(_at(SEEN, minute_from), _at(SEEN, max(minute_from, _minute(time_ms)))):
             yield key
+
+    def content_heights(self, below: int | None = None) -> Iterator[int]:
+        """Heights, under ``below``, whose body is still here, ascending."""
+        stop = prefix_stop(_BODY) if below is None else _at(_BODY, below)
+        for key, _ in self._reader.scan(_at(_BODY, 0), stop):
+            yield int.from_bytes(key[len(_BODY) :], "big")
 
     def undo(self, height: int) -> Batch | None:
         """The batch that takes block ``height`` back."""
@@ -164,7 +178,6 @@ def put_block(
         batch.put(_at(_BODY, height), body)
     batch.put(_at(_CERTIFICATE, height), encode(certificate))
     batch.put(_at(_RECEIPTS, height), encode(tuple(receipts)))
-    batch.put(_HEIGHT_OF + block_hash, number)
     for position, (tx_id, valid_until_ms) in enumerate(transactions):
         batch.put(_TRANSACTION + tx_id, number + position.to_bytes(4, "big"))
         batch.put(seen_key(tx_id, valid_until_ms), b"")
@@ -174,6 +187,20 @@ def put_header(batch: Batch, height: int, block_hash: bytes, header: bytes) -> N
     """Add a header alone: of a block from before the window that a snapshot brings in full."""
     batch.put(_at(_HEADER, height), header)
     batch.put(_HEIGHT_OF + block_hash, height.to_bytes(8, "big"))
+
+
+def body_space() -> tuple[bytes, bytes]:
+    """The range of keys of everything kept by height."""
+    return BLOCKS, prefix_stop(BLOCKS)
+
+
+def delete_content(batch: Batch, reader: Reader, height: int) -> None:
+    """Give up body, receipts and the index of transactions of a block; header and certificate stay (``prune``)."""
+    raw = BlockReader(reader).body_raw(height)
+    for transaction in () if raw is None else decode_own(Body, raw).transactions:
+        batch.delete(_TRANSACTION + transaction_id(transaction))
+    batch.delete(_at(_BODY, height))
+    batch.delete(_at(_RECEIPTS, height))
 
 
 def put_transition(batch: Batch, height: int, transition: StoredTransition) -> None:
@@ -186,6 +213,11 @@ def put_validators(batch: Batch, *sets: tuple[ValidatorEntry, ...]) -> None:
     for entries in sets:
         raw = encode(entries)
         batch.put(_VALIDATORS + digest(raw), raw)
+
+
+def put_recovery(batch: Batch, record: RecoveryRecord) -> None:
+    """The record by which the next block begins a new epoch."""
+    batch.put(RECOVERY_KEY, encode(record))
 
 
 def put_head(batch: Batch, record: HeadRecord) -> None:

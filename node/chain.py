@@ -40,6 +40,7 @@ from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, MalformedBytes, PeerError, TransactionRejected
 from ledger.genesis import Genesis
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
+from ledger.recovery import same_record
 from ledger.state import StateReader
 from ledger.store import Batch, Overlay, Reader, Store
 from ledger.transactions import Transaction, decode_transaction, transaction_id
@@ -217,7 +218,8 @@ class Chain:
             index=own[0] if own else None,
             proposers=tuple(positions[entry.validator_key] for entry in view.proposers()),
             timing=Timing(params.timeout_ms, params.timeout_ms_max, params.certify_wait_ms),
-            certify=view.certifying_due,
+            certify=view.certifying_due or view.recovery is not None,
+            recovery=view.recovery,
         )
 
     def due_in_ms(self) -> int:
@@ -262,7 +264,7 @@ class Chain:
             hash=header_hash(raw),
             header=header,
             header_raw=raw,
-            body=Body(tuple(item for _, item in picked), evidence, self.certificate, None),
+            body=Body(tuple(item for _, item in picked), evidence, self.certificate, view.recovery),
             transactions=tuple((tx_id, self._decoded(tx_id, item)) for tx_id, item in picked),
         )
         self._remember(block)
@@ -286,7 +288,7 @@ class Chain:
         view, hash_ = self.view, header_hash(block.header)
         checked = self._checked.get(hash_)
         if checked is None:
-            body = Body(tuple(transactions), block.evidence, block.parent_certificate, block.recovery)
+            body = self._body_of(block, transactions)
             try:
                 checked = await self._check(view, block.header, body)
             except PeerError as fault:
@@ -296,6 +298,15 @@ class Chain:
                 return Verdict.INVALID  # of a height decided meanwhile: nobody asks any more
             self._remember(checked)
         return Verdict.STALE if self._is_stale(checked.header) else Verdict.VALID
+
+    def _body_of(self, block: CompactBlock, transactions: Sequence[bytes]) -> Body:
+        """The body of a proposal. Of a recovery record that says the same our own copy is taken: its signatures are in
+        order, and those of the other copy nothing binds.
+        """
+        ours, theirs = self.view.recovery, block.recovery
+        if ours is not None and theirs is not None and same_record(ours, theirs):
+            theirs = ours
+        return Body(tuple(transactions), block.evidence, block.parent_certificate, theirs)
 
     def _is_stale(self, header: Header) -> bool:
         now_ms = self._clock_ms()
@@ -309,6 +320,7 @@ class Chain:
             header = decode_header(header_raw)
         except MalformedBytes as error:
             raise PeerError("HEADER_MALFORMED", error.detail) from error
+        view = validity.view_for(view, body.recovery)
         validity.check_header(view, header, header_raw)
         transactions = self._decode(body.transactions)
         validity.check_body(view, header, body, transactions, body_bytes=len(encode(body)))
@@ -355,15 +367,16 @@ class Chain:
                 return
             checked = self._checked.get(certificate.block_hash)
             if checked is None:
-                body = Body(tuple(transactions), block.evidence, block.parent_certificate, block.recovery)
-                checked = await self._check_certified(block.header, body)
+                checked = await self._check_certified(block.header, self._body_of(block, transactions))
             await self._commit(checked, certificate)
 
     async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
         """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
         for block in blocks:
-            raws = self._body(block).transactions
-            await self._verify(self.epoch, raws, self._decode(raws))
+            body = self._body(block)
+            if body.recovery is not None:
+                return  # what follows is signed for another epoch: it is verified when its turn comes
+            await self._verify(self.epoch, body.transactions, self._decode(body.transactions))
 
     async def import_block(self, block: RawBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
@@ -384,12 +397,13 @@ class Chain:
                 hash_,
             ):
                 raise PeerError("WRONG_BLOCK", f"height {header.height} after {view.height}")
+            body = self._body(block)
+            view = validity.view_for(view, body.recovery)
             fault = certificate_fault(certificate, view.next_validators, view.chain_id, view.epoch)
             if fault is not None:
                 raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
             checked = self._checked.get(hash_)
             if checked is None:
-                body = self._body(block)
                 if (
                     txs_root([transaction_id(raw) for raw in body.transactions]) != header.txs_root
                     or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
@@ -414,7 +428,7 @@ class Chain:
             ) from error
 
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
-        old, store = self.view, self._store
+        old, store = validity.view_for(self.view, block.body.recovery), self._store
         begun_s = time.perf_counter()
         applied = await execute(store, old, block.header, block.body, block.transactions, spent=self._steps.add)
         executed_s = time.perf_counter()
@@ -441,6 +455,8 @@ class Chain:
         self._checked.clear()
         ids = tuple(tx_id for tx_id, _ in block.transactions)
         expired = self.mempool.remove_committed(ids, block.header.time_ms)
+        if block.body.recovery is not None:
+            self.mempool.forget_all()  # signed for the epoch before
         committed = Committed(
             height=block.height,
             hash=block.hash,
@@ -497,4 +513,5 @@ class Chain:
     def compact(self, block: CheckedBlock) -> CompactBlock:
         """The compact form of a block we built."""
         ids = b"".join(tx_id for tx_id, _ in block.transactions)
-        return CompactBlock(block.header_raw, ids, block.body.evidence, block.body.parent_certificate, None)
+        body = block.body
+        return CompactBlock(block.header_raw, ids, body.evidence, body.parent_certificate, body.recovery)

@@ -243,6 +243,11 @@ class Mempool:
         """Remove a transaction that can never be in a block (it turned out to be invalid after a change of epoch)."""
         self._remove(tx_id)
 
+    def forget_all(self) -> None:
+        """A new epoch has begun: what waits is signed for the old one, and can never be in a block."""
+        for tx_id in list(self._entries):
+            self._remove(tx_id)
+
     def _remove(self, tx_id: bytes) -> Entry | None:
         entry = self._entries.pop(tx_id, None)
         if entry is None:

@@ -8,7 +8,7 @@ from consensus.log import Position
 from ledger import validity
 from ledger.blocks import Header, genesis_certificate, header_hash, txs_root
 from ledger.codec import decode_own, encode
-from ledger.errors import InvariantViolation
+from ledger.errors import InvariantViolation, PeerError
 from ledger.evidence import AGE_BLOCKS_MAX, SetSince, sets_with
 from ledger.genesis import Genesis, initial_batch
 from ledger.store import Store
@@ -19,7 +19,21 @@ from .blockstore import BlockReader, HeadRecord
 
 
 def load_view(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
-    """The head of the store, which is made from the genesis when it is empty; and the log position it remembers."""
+    """The head of the store, which is made from the genesis when it is empty; and the log position it remembers.
+
+    A recovery that ``huzhu recover apply`` left here is in force for the next block.
+    """
+    view, position = _load(store, genesis)
+    record = BlockReader(store).recovery()
+    if record is None or record.epoch <= view.epoch:
+        return view, position
+    try:
+        return validity.recovered_view(view, record), position
+    except PeerError as error:
+        raise InvariantViolation(f"the recovery record in the store does not follow its head: {error}") from error
+
+
+def _load(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
     blocks = BlockReader(store)
     head = blocks.head()
     if head is None:
