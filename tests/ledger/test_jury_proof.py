@@ -170,7 +170,7 @@ RAW = file()
 
 
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_any_changed_byte_is_refused_and_named(where: float, change: int) -> None:
     changed = bytearray(RAW)
     changed[int(where * len(RAW))] ^= change
