@@ -26,7 +26,10 @@ from p2p.gossip import TransactionGossip
 from p2p.limits import Channel
 from p2p.peers import Address
 
+from .admin import Admin
 from .admission import Admission, signer_class
+from .api.answers import plain
+from .api.operating import status_of
 from .api.server import ApiServer, make_app, tls_context
 from .api.waiters import CommitWaiters
 from .applicants import Applicants
@@ -109,6 +112,7 @@ class Node:
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
         self._api: ApiServer | None = None
+        self._admin: Admin | None = None
 
     def _own_log(self) -> Log:
         if self._node_log is None:
@@ -288,6 +292,8 @@ class Node:
         await self.network.start(tasks)
         self.neighbours.tell_addresses()
         api = await self._start_api()
+        self._admin = Admin(self.config, self._disk.store, write=self._disk.write, facts=self._facts)
+        await self._admin.start()
         address = self.network.address
         if address is None:
             raise InvariantViolation("the network listens nowhere")
@@ -302,6 +308,14 @@ class Node:
         tls = self.config.tls_paths
         self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls))
         return await self._api.start()
+
+    def _facts(self) -> dict[str, Any]:
+        """What a defect report says of the running node."""
+        return {
+            "status": status_of(self.window),
+            "peers": [plain(peer) for peer in self.window.peers()],
+            "metrics": self.window.render_metrics().decode(),
+        }
 
     def _work(self) -> dict[str, Coroutine[Any, Any, None]]:
         """The tasks of the node's whole life."""
@@ -332,6 +346,8 @@ class Node:
         self._disk.give_up()
         if self._api is not None:
             await self._api.stop()
+        if self._admin is not None:
+            await self._admin.stop()
         await self.network.stop()
         self.snapshots.close()
 

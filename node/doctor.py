@@ -31,6 +31,7 @@ from .config import Config
 from .founding import read_signed_genesis
 from .keys import load_node_keys
 from .opening import DATABASE_DIRECTORY
+from .pruning import first_kept
 from .storage import open_store
 from .votelog import LOG_FILE
 
@@ -197,16 +198,17 @@ def _log(config: Config, genesis: Genesis, known: Position) -> Iterator[Finding]
 def _blocks(store: Store, head: HeadRecord) -> Iterator[Finding]:
     """The newest blocks are there and each names its parent."""
     blocks, expected = BlockReader(store), head.hash
+    full = max(first_kept(store, 0), next(blocks.content_heights(), 0))
     for height in range(head.height, max(-1, head.height - LINKED_BLOCKS), -1):
         raw = blocks.header_raw(height)
         if raw is None or header_hash(raw) != expected:
             what = f"block {height} is {'missing' if raw is None else 'another one'}"
             yield _broken("BLOCK_DAMAGED", what, f"{expected.hex()} is the hash that follows from the head")
             return
-        if blocks.certificate_raw(height) is None or blocks.receipts(height) is None:
-            yield _broken("BLOCK_DAMAGED", f"block {height} has no certificate or no receipts")
-        if height and blocks.body_raw(height) is None:
-            yield _broken("BLOCK_DAMAGED", f"block {height} has no body")
+        if blocks.certificate_raw(height) is None:
+            yield _broken("BLOCK_DAMAGED", f"block {height} has no certificate")
+        if height >= full and (blocks.receipts(height) is None or blocks.body_raw(height) is None):
+            yield _broken("BLOCK_DAMAGED", f"block {height} has no body or no receipts")
         header = blocks.header(height)
         expected = header.parent if header is not None else b""
 

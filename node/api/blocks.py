@@ -92,11 +92,10 @@ class Blocks:
 
 def raw_block(blocks: BlockReader, height: int) -> bytes | None:
     """MessagePack [header, body or nil, certificate, receipts]: the first three as bin with the exact bytes."""
-    header = blocks.header_raw(height)
-    if header is None:
-        return None
-    receipts = blocks.receipts(height) or ()
-    return encode((header, blocks.body_raw(height), blocks.certificate_raw(height), receipts))
+    header, body, receipts = blocks.header_raw(height), blocks.body_raw(height), blocks.receipts(height)
+    if header is None or receipts is None or (body is None) != (height == 0):
+        return None  # unknown here, or pruned
+    return encode((header, body, blocks.certificate_raw(height), receipts))
 
 
 def body_transactions(body_raw: bytes) -> tuple[bytes, ...]:
