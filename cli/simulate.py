@@ -9,11 +9,13 @@ from typing import Any, Final
 import click
 
 from simulator.bugs import rule_of
-from simulator.runner import Failure, Report, Result, run_bugs, run_seed, run_seeds
+from simulator.runner import SCENARIOS, Report, Result, run_bugs, run_seeds
 
 from .output import Exit, console, listing, output_option, table
 
 LOG_LINES_MAX: Final = 400
+BUG_SEEDS: Final = 700
+"""Within so many seeds every seeded bug must be noticed."""
 NOTE_S: Final = 30.0
 MARKED_SEEDS_MIN: Final = 500
 """From so many seeds on, a rare path that none of them reached fails the run."""
@@ -36,7 +38,16 @@ class SeedRange(click.ParamType[Sequence[int]]):
 
 
 @click.command()
-@click.option("--seeds", type=SeedRange(), default="0..99", show_default=True, help="Which seeds to run, inclusive.")
+@click.option(
+    "--scenario",
+    type=click.Choice(tuple(SCENARIOS)),
+    default="seeds",
+    show_default=True,
+    help="Random faults by seed, or all cases of a scripted run.",
+)
+@click.option(
+    "--seeds", type=SeedRange(), help="Which numbers, inclusive; seeds 0 to 99, of a script all, unless given."
+)
 @click.option("--nodes", type=click.IntRange(1, 128), help="Validators; 4 to 7, by the seed, unless given.")
 @click.option("--processes", type=click.IntRange(1, 256), help="Worker processes; one a core unless given.")
 @click.option(
@@ -46,17 +57,26 @@ class SeedRange(click.ParamType[Sequence[int]]):
 )
 @click.option("--bugs", is_flag=True, help="Plant each seeded bug in turn and look for the first seed that notices it.")
 @output_option
-def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None, resume: Path | None, bugs: bool) -> int:
-    """Run seeds of the simulator.
+def simulate(
+    scenario: str,
+    seeds: Sequence[int] | None,
+    nodes: int | None,
+    processes: int | None,
+    resume: Path | None,
+    bugs: bool,
+) -> int:
+    """Run seeds of the simulator, or the cases of a scripted run.
 
     Exit code 6 when an invariant was violated, or with --bugs when a bug was missed; 1 when none was, but 500 seeds or
     more left a coverage mark unreached.
     """
     if bugs:
-        return _bugs(run_bugs(seeds, nodes, processes=processes))
+        return _bugs(run_bugs(seeds or range(BUG_SEEDS), nodes, processes=processes))
     begun_s = time.perf_counter()
-    report = run_seeds(seeds, nodes, processes=processes, resume=resume, progress=_notes(len(seeds)))
-    unreached = report.marks.unreached()
+    seeds = seeds or SCENARIOS[scenario].numbers(nodes)
+    notes = _notes(len(seeds))
+    report = run_seeds(seeds, nodes, scenario=scenario, processes=processes, resume=resume, progress=notes)
+    unreached = report.marks.unreached() if scenario == "seeds" else []
     data = {
         "seeds": report.seeds,
         "violations": [{"seed": failed.seed, "violation": failed.violation} for failed in report.violations],
@@ -69,7 +89,7 @@ def simulate(seeds: Sequence[int], nodes: int | None, processes: int | None, res
         "traces": f"{report.traces:064x}",
         "marks": dict(sorted(report.marks.items())),
     }
-    console().result(data, _text(report, nodes))
+    console().result(data, _text(report, unreached, _log_of(report, scenario, nodes)))
     if report.violations:
         return Exit.INTEGRITY.value
     return Exit.FAILURE.value if unreached and report.seeds >= MARKED_SEEDS_MIN else Exit.OK.value
@@ -99,13 +119,13 @@ def _bugs(found: dict[str, Result | None]) -> int:
     return Exit.OK.value if all(found.values()) else Exit.INTEGRITY.value
 
 
-def _text(report: Report, nodes: int | None) -> str:
+def _text(report: Report, unreached: list[str], log: list[str]) -> str:
     lines = [
         listing(
             {
                 "seeds": report.seeds,
                 "violations": len(report.violations),
-                "marks unreached": ", ".join(report.marks.unreached()) or "none",
+                "marks unreached": ", ".join(unreached) or "none",
                 "heights": report.heights,
                 "events": report.events,
                 "worker seconds": f"{report.seconds:.1f}",
@@ -115,12 +135,14 @@ def _text(report: Report, nodes: int | None) -> str:
         )
     ]
     lines += [f"seed {failed.seed}: {failed.violation}" for failed in report.violations]
-    if report.violations:
-        lines += _log_of(report.violations[0], nodes)
-    return "\n".join(lines)
+    return "\n".join([*lines, *log])
 
 
-def _log_of(failed: Failure, nodes: int | None) -> list[str]:
-    """The end of the failing seed's log, by running it again: columns time ms, node.life, what, checksum, details."""
-    log = run_seed(failed.seed, nodes, keep_log=True).log
-    return [f"the last events of seed {failed.seed}:", *log[-LOG_LINES_MAX:]]
+def _log_of(report: Report, scenario: str, nodes: int | None) -> list[str]:
+    """The end of the first failing seed's log, by running it again; columns as in ``simulator.world``."""
+    if not report.violations:
+        return []
+    failed = report.violations[0]
+    log = SCENARIOS[scenario].run(failed.seed, nodes, keep_log=True).log
+    head = "ms node.life what checksum details"
+    return [f"the last events of seed {failed.seed}:", head, *log[-LOG_LINES_MAX:]]

@@ -129,3 +129,35 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
         fsync_errors=0.0 if off else random.choice((0.0, 0.0, 0.003, 0.01)),
         snapshot_join=random.random() < 0.5,
     )
+
+
+def calm_plan(n: int, *, timing: Timing = TIMINGS[1], dead: frozenset[int] = frozenset(), heights: int = 20) -> Plan:
+    """No faults at all but those that a scripted run causes itself; cheap signatures, the same latency everywhere."""
+    return Plan(
+        n=n,
+        spares=0,
+        real_signatures=False,
+        real_ledger=False,
+        heights=heights,
+        disturbed_ms=0,
+        timing=timing,
+        weather=Weather(latency_ms=(2, 2)),
+        partition_every_ms=0,
+        pause_every_ms=0,
+        crash_every_ms=0,
+        crash_at_effects=0.0,
+        restart_all_every_ms=0,
+        trap_ms=0,
+        blackout_ms=0,
+        backups=False,
+        clock_jumps=False,
+        set_changes=False,
+        mempool_gaps=0.0,
+        fsync_ms_max=1,
+        transaction_every_ms=150,
+        byzantine=frozenset(),
+        twins=False,
+        byzantine_heals=False,
+        unlucky=frozenset(),
+        dead=dead,
+    )

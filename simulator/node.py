@@ -80,6 +80,8 @@ class Peers(Protocol):
 
     def fsync_fails(self, node: "SimNode") -> bool: ...
 
+    def passes(self, sender: "SimNode", receiver: "SimNode", message: Message) -> bool: ...
+
 
 class SimNode:
     """Node ``number``, which owns the seat of that number, if there is one."""
@@ -351,7 +353,8 @@ class SimNode:
         def arrive() -> None:
             receiver.later(0, lambda: receiver.take(self, message))
 
-        self.peers.network.carry(self.number, number, arrive)
+        if self.peers.passes(self, receiver, message):
+            self.peers.network.carry(self.number, number, arrive)
 
     def take(self, sender: "SimNode", message: Message) -> None:
         """A consensus message off a link."""

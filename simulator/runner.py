@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from ledger.errors import HuzhuError
 
+from .boundaries import BoundaryRun, boundaries
 from .bugs import BUGS, planted
+from .healing import healed_run, healings
 from .invariants import Violation
 from .marks import Marks
 from .progress import work_off
@@ -121,8 +123,41 @@ def report_of(values: Mapping[str, Any]) -> Report:
 
 
 def run_seed(seed: int, nodes: int | None = None, *, keep_log: bool = False) -> Result:
-    """Run one seed to its end or its first violation; a product's own error counts as one, by the name ``stopped``."""
-    simulation = Simulation(seed, nodes, keep_log=keep_log)
+    """Run one seed to its end or its first violation."""
+    return outcome(seed, Simulation(seed, nodes, keep_log=keep_log))
+
+
+def run_boundary(number: int, nodes: int | None = None, *, keep_log: bool = False) -> Result:
+    """Restart everybody at one effect boundary (``simulator.boundaries``)."""
+    return outcome(number, BoundaryRun(number, nodes, keep_log=keep_log))
+
+
+def run_healing(number: int, nodes: int | None = None, *, keep_log: bool = False) -> Result:
+    """One healed network, f dead (``simulator.healing``)."""
+    return outcome(number, healed_run(number, nodes, keep_log=keep_log))
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What can be run by numbers."""
+
+    run: Callable[..., Result]
+    """(number, nodes, keep_log=)"""
+    numbers: Callable[[int | None], Sequence[int]]
+    """All of it, for so many validators; of seeds, which have no end, the first hundred."""
+    chunk: int
+    """Numbers that a worker takes at a time."""
+
+
+SCENARIOS: Final = {
+    "seeds": Scenario(run_seed, lambda _: range(100), CHUNK),
+    "boundaries": Scenario(run_boundary, lambda nodes: range(1, boundaries(nodes) + 1), CHUNK),
+    "healing": Scenario(run_healing, lambda nodes: range(healings(nodes)), 1),
+}
+
+
+def outcome(number: int, simulation: Simulation) -> Result:
+    """Run it; a product's own error counts as a violation, by the name ``stopped``."""
     violation: str | None = None
     try:
         simulation.run()
@@ -132,7 +167,7 @@ def run_seed(seed: int, nodes: int | None = None, *, keep_log: bool = False) -> 
         violation = f"stopped: a node ended itself: {type(error).__name__}: {error}"
     world = simulation.world
     return Result(
-        seed=seed,
+        seed=number,
         violation=violation,
         trace_hash=world.trace_hash,
         heights=simulation.head,
@@ -147,17 +182,25 @@ def run_seeds(
     seeds: Sequence[int],
     nodes: int | None = None,
     *,
+    scenario: str = "seeds",
     processes: int | None = None,
     resume: Path | None = None,
     progress: Callable[[Report], None] | None = None,
 ) -> Report:
-    """Run a range of seeds, the shares that ``resume`` names as done excepted; what they did then is counted too.
+    """Run numbers of one of ``SCENARIOS``; what ``resume`` holds is counted too, and not run again.
 
     The report does not depend on the processes, its ``seconds`` excepted. Raises ``OperatorError`` SIMULATION_RESUME.
     """
-    options = {"run": "seeds", "nodes": nodes}
+    options = {"run": scenario, "nodes": nodes}
     report = Report()
-    for values in work_off(_run_share, shares(seeds), nodes, options, processes=processes, resume=resume):
+    for values in work_off(
+        _run_share,
+        shares(seeds, SCENARIOS[scenario].chunk),
+        (scenario, nodes),
+        options,
+        processes=processes,
+        resume=resume,
+    ):
         report.merge(report_of(values))
         if progress is not None:
             progress(report)
@@ -165,23 +208,24 @@ def run_seeds(
     return report
 
 
-def shares(seeds: Sequence[int]) -> dict[str, Sequence[int]]:
-    """The range by shares of at most ``CHUNK``, cut at multiples of it, so that a longer range has the same shares."""
+def shares(seeds: Sequence[int], chunk: int = CHUNK) -> dict[str, Sequence[int]]:
+    """The range by shares of at most ``chunk``, cut at multiples of it, so that a longer range has the same shares."""
     cut: dict[str, Sequence[int]] = {}
     at = 0
     while at < len(seeds):
         end = at + 1
-        while end < len(seeds) and seeds[end] % CHUNK:
+        while end < len(seeds) and seeds[end] % chunk:
             end += 1
         cut[f"{seeds[at]}..{seeds[end - 1]}"] = seeds[at:end]
         at = end
     return cut
 
 
-def _run_share(seeds: Sequence[int], nodes: int | None) -> dict[str, Any]:
+def _run_share(seeds: Sequence[int], option: tuple[str, int | None]) -> dict[str, Any]:
     report, begun_s = Report(), time.perf_counter()
+    scenario, nodes = option
     for seed in seeds:
-        report.add(run_seed(seed, nodes))
+        report.add(SCENARIOS[scenario].run(seed, nodes))
     report.seconds = time.perf_counter() - begun_s
     return report.values()
 

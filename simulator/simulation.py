@@ -9,6 +9,7 @@ from typing import Final
 
 from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
 from consensus.log import Position
+from consensus.messages import Message
 from consensus.records import LockRecord
 from consensus.scheme import Scheme
 from ledger.errors import InvariantViolation
@@ -38,9 +39,11 @@ RECOVERY_BLOCKS: Final = 2
 class Simulation:
     """The run of one seed. ``run`` raises ``Violation``."""
 
-    def __init__(self, seed: int, nodes: int | None = None, *, keep_log: bool = False) -> None:
+    def __init__(
+        self, seed: int, nodes: int | None = None, *, plan: Plan | None = None, keep_log: bool = False
+    ) -> None:
         self.seed = seed
-        self.plan: Plan = make_plan(Random(seed * 2_654_435_761 % 2**64), nodes)
+        self.plan: Plan = plan if plan is not None else make_plan(Random(seed * 2_654_435_761 % 2**64), nodes)
         plan = self.plan
         self.world = World(seed, keep_log=keep_log)
         self.marks = Marks()
@@ -75,6 +78,10 @@ class Simulation:
     def mempool_gap(self) -> bool:
         """Whether this transaction, though gossiped, is not found."""
         return self.world.chance(self._gaps)
+
+    def passes(self, sender: SimNode, receiver: SimNode, message: Message) -> bool:
+        """Whether a consensus message may pass at all; scripted runs choose."""
+        return True
 
     def fsync_fails(self, node: SimNode) -> bool:
         """Whether this fsync fails; then the node has ended itself."""

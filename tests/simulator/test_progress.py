@@ -1,5 +1,6 @@
 """A stopped run goes on where it was; nothing is counted twice, and a file of another run is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_a_run_that_was_stopped_counts_each_seed_once(tmp_path: Path, monkeypatc
             raise KeyboardInterrupt
         return ordinary(seed, nodes)
 
-    monkeypatch.setattr(runner, "run_seed", run_seed)
+    monkeypatch.setitem(runner.SCENARIOS, "seeds", replace(runner.SCENARIOS["seeds"], run=run_seed))
     with pytest.raises(KeyboardInterrupt):
         run_seeds(range(2 * CHUNK), processes=1, resume=file)
     resumed = run_seeds(range(2 * CHUNK), processes=1, resume=file)
