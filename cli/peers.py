@@ -33,6 +33,14 @@ ADVICE: Final[dict[str, str]] = {
 }
 
 
+STRANGER_ADVICE: Final[dict[str, str]] = {
+    # of somebody who dials this node: what this side's operator can do
+    "UNKNOWN_PEER": "if its organisation applies: `huzhu org propose` its card; its node is told how far that is",
+    "WRONG_CHAIN": "it belongs to another chain: give it a bundle of this one (`huzhu join bundle`)",
+    "PROTOCOL_MISMATCH": "one of the two programs is too old: compare `huzhu --version` on both sides",
+}
+
+
 @click.group()
 def peers() -> None:
     """Links to other nodes."""
@@ -56,8 +64,13 @@ def list_(node: str) -> None:
         )
         for peer in found
     ]
+    refused = ask(node, _strangers)
+    rows += [
+        ("-", (item["key"] or "not proved")[:16], "refused", item["host"], "-", "-", str(item["error"]["code"]))
+        for item in refused
+    ]
     headings = ("organisation", "node key", "link", "address", "delay", "clock", "last error")
-    console().result({"peers": found}, table(headings, rows))
+    console().result({"peers": found, "strangers": refused}, table(headings, rows))
 
 
 @peers.command()
@@ -65,8 +78,16 @@ def list_(node: str) -> None:
 @node_option
 @output_option
 def why(key: str, node: str) -> None:
-    """Why the peer KEY is connected or not. KEY: the beginning of its node key, or its organisation's name."""
-    found = [peer for peer in ask(node, _peers) if peer["key"].startswith(key.lower()) or peer["name"] == key]
+    """Why the peer KEY is connected or not. KEY: the beginning of its node key, or its organisation's name.
+
+    Of somebody who dials this node and is refused: the beginning of the key, or the host it dials from.
+    """
+    peers, strangers = ask(node, _peers), ask(node, _strangers)
+    found = [peer for peer in peers if peer["key"].startswith(key.lower()) or peer["name"] == key]
+    refused = [item for item in strangers if (item["key"] or "").startswith(key.lower()) or item["host"] == key]
+    if not found and refused:
+        _tell_stranger(refused[-1])
+        return
     if len(found) != 1:
         raise OperatorError(
             "NO_SUCH_PEER" if not found else "AMBIGUOUS_PEER",
@@ -99,6 +120,31 @@ def why(key: str, node: str) -> None:
         "next": following,
     }
     console().result({**peer, "because": because, "next": following}, listing(lines))
+
+
+def _tell_stranger(stranger: dict[str, Any]) -> None:
+    """The newest refusal of somebody whom this node does not dial."""
+    error = stranger["error"]
+    code = str(error["code"])
+    because = f"{code} (said by: {error['by']}): {_meaning(error)}"
+    following = STRANGER_ADVICE.get(code, "nothing here: the other side reads the same reason")
+    lines: dict[str, object] = {
+        "peer": "-",
+        "node key": stranger["key"] or "not proved",
+        "link": "refused when it dialled",
+        "from": stranger["host"],
+        "last error": because,
+        "at": _moment(stranger["error_ms"]),
+        "times": stranger["times"],
+        "next": following,
+    }
+    console().result({**stranger, "because": because, "next": following}, listing(lines))
+
+
+async def _strangers(client: NodeClient) -> list[dict[str, Any]]:
+    """Who dialled lately and was refused, the newest last."""
+    found: list[dict[str, Any]] = (await client.get("/v1/peers"))["strangers"]
+    return found
 
 
 async def _peers(client: NodeClient) -> list[dict[str, Any]]:

@@ -135,6 +135,7 @@ class Joining:
         sync = SnapshotSync(
             genesis=self._genesis,
             store=store,
+            scratch=self._data / snapshot_place.SORTING_DIRECTORY,
             write=write,
             links=self._network,
             clock=self._clock,

@@ -21,6 +21,8 @@ DATABASE_DIRECTORY: Final = "ledger"
 JOINING_DIRECTORY: Final = "ledger.joining"
 JOINED_DIRECTORY: Final = "ledger.joined"
 REPLACED_DIRECTORY: Final = "ledger.replaced"
+SORTING_DIRECTORY: Final = "ledger.sorting"
+"""Scratch files while indexes are rebuilt."""
 
 
 def joining_path(data: Path) -> Path:
@@ -57,8 +59,9 @@ def forget(data: Path) -> None:
     """Remove a database that was never finished. Raises ``OperatorError`` STORAGE_FAILED."""
 
     def remove() -> None:
-        if joining_path(data).is_dir():
-            shutil.rmtree(joining_path(data))
+        for path in (joining_path(data), data / SORTING_DIRECTORY):
+            if path.is_dir():
+                shutil.rmtree(path)
 
     _guarded(data, remove)
 

@@ -11,17 +11,16 @@ Rules of this file
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from pathlib import Path
 from typing import Final
 
-from ledger import indexes
 from ledger.blocks import decode_header
 from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, PeerError
 from ledger.genesis import Genesis
-from ledger.store import INDEXES, LENGTHS, META, Batch, Store, index_key, prefix_stop
+from ledger.store import LENGTHS, META, Batch, Store
 from ledger.tables import TableReader, heads_value
 from p2p.clock import Alarm, Clock
 from p2p.requests import RequestFailed
@@ -30,6 +29,7 @@ from . import blockstore
 from .blockstore import BlockReader, HeadRecord, StoredTransition
 from .logs import Log
 from .snapshot_blocks import BlockFetch
+from .snapshot_indexes import IndexRebuild
 from .snapshot_offer import Target, check_offer
 from .snapshot_progress import Phase, Progress
 from .snapshot_sources import Links, NoSource, Sources
@@ -44,9 +44,6 @@ RETRY_S: Final = 1.0
 OFFER_TIMEOUT_S: Final = 8.0
 PEERS_MAX: Final = 16
 HEIGHT_MIN: Final = 2
-INDEX_SLICE: Final = 1_000
-INDEX_BATCH: Final = 50_000
-"""Index entries written at once."""
 
 
 @dataclass
@@ -65,6 +62,7 @@ class SnapshotSync:
         *,
         genesis: Genesis,
         store: Store,
+        scratch: Path,
         write: Callable[[Batch], Awaitable[None]],
         links: Links,
         clock: Clock,
@@ -72,9 +70,10 @@ class SnapshotSync:
         progress: Progress,
         log: Log,
     ) -> None:
-        """``head()``: the height the peers are known to have reached."""
+        """``head()``: the height the peers are known to have reached. ``scratch``: a directory for sorting."""
         self._genesis = genesis
         self._store = store
+        self._scratch = scratch
         self._write = write
         self._links = links
         self._clock = clock
@@ -153,29 +152,10 @@ class SnapshotSync:
         progress.begin(Phase.DONE, 0)
 
     async def _rebuild(self, target: Target) -> None:
-        """All derived indexes anew from the rows, in slices."""
-        self._progress.begin(Phase.INDEXES, target.rows)
-        batch = Batch()
-        for key, _ in self._store.scan(INDEXES, prefix_stop(INDEXES)):
-            batch.delete(key)
-            if len(batch) >= INDEX_BATCH:
-                await self._write(batch)
-                batch = Batch()
-        await self._write(batch)
-        batch = Batch()
-        entries: Iterator[indexes.Entry] = indexes.entries(self._store)
-        while some := list(islice(entries, INDEX_SLICE)):
-            for index, key, value in some:
-                where = index_key(index.value, key)
-                if index in indexes.LISTS:
-                    value = (batch.changes.get(where) or self._store.get(where) or b"") + value
-                batch.put(where, value)
-            self._progress.fetched(len(some))
-            if len(batch) >= INDEX_BATCH:
-                await self._write(batch)
-                batch = Batch()
-            await asyncio.sleep(0)
-        await self._write(batch)
+        """All derived indexes anew from the rows."""
+        progress = self._progress
+        progress.begin(Phase.INDEXES, 2 * sum(target.lengths))
+        await IndexRebuild(self._store, self._write, self._scratch, progress.fetched).run()
 
     async def _finish(self, target: Target) -> None:
         head = target.height - 1

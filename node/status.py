@@ -6,7 +6,7 @@ from typing import Final
 
 from p2p.clock import Clock
 from p2p.network import Network
-from p2p.peers import PeerInfo
+from p2p.peers import PeerInfo, Stranger
 
 from .admission import Admission
 from .api.view import NodeStatus
@@ -123,6 +123,10 @@ class Window:
     def peers(self) -> Sequence[PeerInfo]:
         """Every known peer."""
         return self._network.peers()
+
+    def strangers(self) -> Sequence[Stranger]:
+        """Who dialled lately and was refused."""
+        return self._network.strangers()
 
     def status(self) -> NodeStatus:
         """Where the node is, now."""

@@ -105,6 +105,8 @@ BAN_FIRST_S: Final = 10.0
 BAN_MAX_S: Final = 300.0
 """A ban doubles with each strike up to this; it stays short, for a banned validator also costs the quorum."""
 STRIKES_FORGOTTEN_AFTER_S: Final = 1_800.0
+STRANGERS_MAX: Final = 64
+"""Refused keys and hosts that are remembered for operators."""
 
 REQUESTS_IN_FLIGHT_PER_PEER_MAX: Final = 8
 """Own questions open to one peer; the next one waits, within its own timeout."""

@@ -38,7 +38,7 @@ from .limits import (
 )
 from .link import Direction, Link, tune_socket
 from .noise import NodeKey
-from .peers import Address, PeerInfo, PeerState
+from .peers import Address, PeerInfo, PeerState, Stranger, Strangers
 from .reasons import CloseReason, LinkRefused, is_fault
 from .requests import Handler, Requests
 
@@ -79,6 +79,7 @@ class Network:
         self._clock: Clock = clock or SystemClock()
         self._chance = chance or random.Random()
         self._states: dict[bytes, PeerState] = {}
+        self._strangers = Strangers()
         self._requests = Requests(self, on_request, self._clock)
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -195,6 +196,10 @@ class Network:
         now_s = self._clock.monotonic_s()
         return [self._states[key].info(now_s) for key in sorted(self._states)]
 
+    def strangers(self) -> list[Stranger]:
+        """Who dialled lately and got no link, and why; the newest last."""
+        return self._strangers.all()
+
     def set_addresses(self, peer: bytes, addresses: Sequence[Address]) -> None:
         """Hints where ``peer`` may be (from the chain, for instance); they replace earlier ones, static ones stay."""
         if peer == self.key:
@@ -301,6 +306,8 @@ class Network:
             self.refused[refused.code] += 1
             if dialled is not None:
                 self._failed(dialled, refused.reason)
+            else:
+                self._strangers.note(refused.peer, address[0], refused.reason, self._clock.time_ms())
             await close_gently(reader, writer, self._clock)
             return
         except (OSError, asyncio.CancelledError):
@@ -357,6 +364,12 @@ class Network:
                     del self._pending[address[0]]
 
     def _verdict(self, key: bytes, dialled: PeerState | None) -> LinkRefused | bool:
+        verdict = self._judge(key, dialled)
+        if isinstance(verdict, LinkRefused):
+            verdict.peer = key
+        return verdict
+
+    def _judge(self, key: bytes, dialled: PeerState | None) -> LinkRefused | bool:
         state = self._states.get(key)
         if key == self.key:
             return LinkRefused("SELF")
@@ -375,6 +388,7 @@ class Network:
 
     def _register(self, link: Link) -> None:
         state = self._state(link.peer)
+        self._strangers.forget(link.peer)
         old = state.link
         if state.handover is not None:
             state.handover.cancel()

@@ -5,6 +5,7 @@ The redial policy and the bans are arithmetic over an injected clock and randomn
 """
 
 import random
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from .limits import (
     REDIAL_FIRST_S,
     REDIAL_MAX_S,
     REDIAL_RESET_AFTER_S,
+    STRANGERS_MAX,
     STRIKES_FORGOTTEN_AFTER_S,
     Channel,
 )
@@ -55,6 +57,43 @@ class PeerInfo:
     last_error: CloseReason | None
     """Why the last link ended or the last attempt failed; kept while connected."""
     last_error_ms: int | None
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """Somebody who dialled this node and got no link: what ``peers why`` knows of those whom we do not dial."""
+
+    key: bytes | None
+    """None: refused before the handshake proved one (another chain, no common version)."""
+    host: str
+    error: CloseReason
+    error_ms: int
+    times: int
+    """Refused for this reason, in a row."""
+
+
+class Strangers:
+    """The last refusals of those who dialled, bounded; the newest of each key or host counts."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[bytes | str, Stranger] = OrderedDict()
+
+    def note(self, key: bytes | None, host: str, error: CloseReason, now_ms: int) -> None:
+        """One more was refused."""
+        name = host if key is None else key
+        before = self._known.pop(name, None)
+        times = before.times + 1 if before is not None and before.error.code == error.code else 1
+        self._known[name] = Stranger(key, host, error, now_ms, times)
+        if len(self._known) > STRANGERS_MAX:
+            self._known.popitem(last=False)
+
+    def forget(self, key: bytes) -> None:
+        """It has a link now."""
+        self._known.pop(key, None)
+
+    def all(self) -> list[Stranger]:
+        """The newest last."""
+        return list(self._known.values())
 
 
 def redial_delay_s(failures: int, chance: random.Random) -> float:

@@ -70,9 +70,11 @@ class CloseReason:
 class LinkRefused(PeerError):
     """The handshake ended without a link; ``by`` tells which side refused."""
 
-    def __init__(self, code: str, detail: str = "", *, by: Side = "us") -> None:
+    def __init__(self, code: str, detail: str = "", *, by: Side = "us", peer: bytes | None = None) -> None:
         super().__init__(code, detail)
         self.by = by
+        self.peer = peer
+        """The key that was proved before it was refused, if the handshake came so far."""
 
     @property
     def reason(self) -> CloseReason:

@@ -74,8 +74,9 @@ class Operating:
         return answer(status_of(self._view))
 
     async def peers(self, request: web.Request) -> web.StreamResponse:
-        """Every known node: its link, traffic, clock, and why it is not connected."""
-        return answer({"peers": [plain(peer) for peer in self._view.peers()]})
+        """Every known node: its link, traffic, clock, why it is not connected; and who was refused when it dialled."""
+        strangers = [plain(stranger) for stranger in self._view.strangers()]
+        return answer({"peers": [plain(peer) for peer in self._view.peers()], "strangers": strangers})
 
     async def genesis(self, request: web.Request) -> web.StreamResponse:
         """The exact bytes of the genesis file; their SHA-256 is the chain id."""

@@ -110,6 +110,10 @@ class NodeView(Protocol):
         """Frozen dataclasses or dicts, one a known peer, shown as they are."""
         ...
 
+    def strangers(self) -> Sequence[Any]:
+        """Who dialled lately and got no link; shown as they are."""
+        ...
+
     def render_metrics(self) -> bytes:
         """The text of ``/metrics``."""
         ...

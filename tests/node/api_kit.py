@@ -139,6 +139,9 @@ class FakeNode:
             more={"verifier": {"restarts": 0}},
         )
 
+    def strangers(self) -> Sequence[FakePeer]:
+        return []
+
     def peers(self) -> Sequence[FakePeer]:
         return [FakePeer(b"\x02" * 32, True)]
 

@@ -1,8 +1,11 @@
 """Peers that hold a chain and serve snapshots of it, in memory; and a node that joins from them."""
 
 import asyncio
+import secrets
+import tempfile
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from ledger.errors import PeerError
@@ -144,6 +147,7 @@ class Joiner:
         return SnapshotSync(
             genesis=self.source.genesis,
             store=self.store,
+            scratch=Path(tempfile.gettempdir()) / f"huzhu-sorting-{secrets.token_hex(8)}",
             write=self.write,
             links=self.links,
             clock=self.clock,

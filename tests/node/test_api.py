@@ -139,7 +139,8 @@ async def test_the_genesis_is_served_byte_for_byte() -> None:
 @pytest.mark.asyncio
 async def test_peers_are_shown_as_they_are() -> None:
     async with serving(FakeNode()) as client:
-        assert await get(client, "/v1/peers") == {"peers": [{"key": "02" * 32, "connected": True, "last_error": None}]}
+        known = {"key": "02" * 32, "connected": True, "last_error": None}
+        assert await get(client, "/v1/peers") == {"peers": [known], "strangers": []}
 
 
 # ---- blocks ----
