@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "prune": ("cli.prune:prune", "Give up the content of old blocks, and say what it freed."),
     "debug": ("cli.debug:debug", "An archive for defect reports, without secrets."),
     "completion": ("cli.completion:completion", "The completion script of a shell."),
+    "recover": ("cli.recover:recover", "Begin a new epoch after the quorum was lost; roll back by agreement."),
     "reset": ("cli.reset:reset", "Remove a node's copy of the chain; keys and record stay."),
     "tx": ("cli.tx:tx", "Send, look up and await transactions."),
     "member": ("cli.member:member", "Members: enrol, show, statement, exit, what they pay."),

@@ -215,6 +215,23 @@ def put_validators(batch: Batch, *sets: tuple[ValidatorEntry, ...]) -> None:
         batch.put(_VALIDATORS + digest(raw), raw)
 
 
+def delete_block(batch: Batch, reader: Reader, height: int, transactions: Sequence[tuple[bytes, int]]) -> None:
+    """Take a whole block away; ``transactions`` are (id, valid until) of its body."""
+    raw = BlockReader(reader).header_raw(height)
+    if raw is not None:
+        batch.delete(_HEIGHT_OF + digest(raw))
+    for space in (_HEADER, _BODY, _CERTIFICATE, _RECEIPTS, _TRANSITION):
+        batch.delete(_at(space, height))
+    for tx_id, valid_until_ms in transactions:
+        batch.delete(_TRANSACTION + tx_id)
+        batch.delete(seen_key(tx_id, valid_until_ms))
+
+
+def undo_key(height: int) -> bytes:
+    """Where the undo page of a block lies."""
+    return _at(UNDO, height)
+
+
 def put_recovery(batch: Batch, record: RecoveryRecord) -> None:
     """The record by which the next block begins a new epoch."""
     batch.put(RECOVERY_KEY, encode(record))

@@ -11,7 +11,7 @@ from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, PeerError
 from ledger.evidence import AGE_BLOCKS_MAX, SetSince, sets_with
 from ledger.genesis import Genesis, initial_batch
-from ledger.store import Store
+from ledger.store import Reader, Store
 from ledger.validity import HeightView
 
 from . import blockstore
@@ -23,7 +23,9 @@ def load_view(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
 
     A recovery that ``huzhu recover apply`` left here is in force for the next block.
     """
-    view, position = _load(store, genesis)
+    if BlockReader(store).head() is None:
+        return _begin(store, genesis), Position(0, 0)
+    view, position = view_of(store, genesis)
     record = BlockReader(store).recovery()
     if record is None or record.epoch <= view.epoch:
         return view, position
@@ -33,11 +35,12 @@ def load_view(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
         raise InvariantViolation(f"the recovery record in the store does not follow its head: {error}") from error
 
 
-def _load(store: Store, genesis: Genesis) -> tuple[HeightView, Position]:
+def view_of(store: Reader, genesis: Genesis) -> tuple[HeightView, Position]:
+    """The head of a store that has one, whatever recovery waits; and the log position it remembers."""
     blocks = BlockReader(store)
     head = blocks.head()
     if head is None:
-        return _begin(store, genesis), Position(0, 0)
+        raise InvariantViolation("the store has no head")
     position = Position(head.log_sequence, head.log_crc)
     header_raw = blocks.header_raw(head.height)
     if header_raw is None or header_hash(header_raw) != head.hash:

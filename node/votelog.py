@@ -286,6 +286,18 @@ class VoteLog:
         self._records.extend(new)
         return end
 
+    def append_now(self, records: Iterable[Record]) -> Position:
+        """Write and sync the records here and now; the log was not started. Raises ``OperatorError`` LOG_FAILED."""
+        new = list(records)
+        data, end = encode_batch(new, self._end, self._durable.sequence)
+        try:
+            self._write(data)
+        except OSError as error:
+            raise _failed(self.path, error) from error
+        self._end = self._durable = end
+        self._records.extend(new)
+        return end
+
     def batched(self, position: Position) -> None:
         """The database's newest synced batch names this position."""
         self._batched = position

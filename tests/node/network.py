@@ -62,6 +62,8 @@ class Network:
     """Of a node's constructor, by its name."""
     later: tuple[str, ...] = ()
     """Banks with a node that has a validator's keys and record, and no seat yet."""
+    epoch: int = 0
+    """That transactions are signed for."""
 
     def __post_init__(self) -> None:
         self.keys: dict[str, KeyPair] = {}
@@ -186,7 +188,7 @@ class Network:
             valid_until_ms=int(time.time() * 1_000) + 300_000,
             salt=os.urandom(16),
             chain_id=self.genesis.chain_id,
-            epoch=0,
+            epoch=self.epoch,
         )
 
     async def submit(self, at: str, *sent: tuple[str, Any]) -> list[Outcome]:

@@ -40,7 +40,7 @@ class Load:
         while not self.stopped:
             number = len(self.sent)
             person = sha256(f"person {number}".encode()).digest()
-            raw = self.network.transaction("platform", Enrol(0, person, 198_001, b""))
+            raw = self.network.transaction("platform", Enrol(0, person, 1980 * 12, b""))
             await admission.submit([raw], Source.CLIENT)
             self.sent.append(sha256(raw).digest())
             done: asyncio.Future[None] = asyncio.get_running_loop().create_future()

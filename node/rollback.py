@@ -1,0 +1,92 @@
+"""Taking the newest blocks of a stopped node back, by the undo pages that each batch kept (LEDGER §1).
+
+Rules of this file
+
+* One synced batch takes back everything: state, indexes, blocks, seen ids and the head record. What no page reaches any
+  more is refused; nothing is taken back half.
+* Ids that expired meanwhile are not put back among the seen ones: a block that comes after now is past them as well.
+* Only ``huzhu recover`` does this to a validator: at a decided height nothing is signed again but in a new epoch.
+"""
+
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from ledger.blocks import decode_body, header_hash
+from ledger.errors import InvariantViolation, OperatorError
+from ledger.store import Batch, Reader
+from ledger.transactions import decode_transaction, transaction_id
+
+from . import blockstore
+from .blockstore import BlockReader
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedBlock:
+    """A block that a roll-back takes from this node."""
+
+    height: int
+    hash: bytes
+    time_ms: int
+    transactions: int
+
+
+def above(reader: Reader, height: int) -> list[DroppedBlock]:
+    """The blocks above ``height``, ascending."""
+    blocks = BlockReader(reader)
+    head = blocks.head()
+    found = []
+    for number in range(height + 1, (head.height if head is not None else 0) + 1):
+        header, raw = blocks.header(number), blocks.header_raw(number)
+        if header is None or raw is None:
+            raise InvariantViolation(f"header {number} is not in the store")
+        found.append(DroppedBlock(number, header_hash(raw), header.time_ms, header.tx_count))
+    return found
+
+
+def roll_back(store: Reader, height: int) -> Batch:
+    """The batch that makes block ``height`` the head of a stopped node's store.
+
+    Raises ``OperatorError`` TOO_DEEP when the undo pages do not reach so far.
+    """
+    blocks = BlockReader(store)
+    head = blocks.head()
+    if head is None or not 0 <= height <= head.height:
+        raise OperatorError("TOO_DEEP", f"there is no block {height} to go back to", "", "see `huzhu status`")
+    batch = Batch()
+    if height == head.height:
+        return batch
+    for number in range(head.height, height, -1):
+        undo, following = blocks.undo(number), blocks.header(number)
+        if undo is None or following is None:
+            raise OperatorError(
+                "TOO_DEEP",
+                f"block {number} cannot be taken back",
+                "a node remembers how for its newest blocks only",
+                "`huzhu reset`, then fetch the blocks from a node that has the head that is kept",
+                exit_code=1,
+            )
+        batch.update(undo)
+        blockstore.delete_block(batch, store, number, _transactions(blocks, number))
+        batch.delete(blockstore.undo_key(number))
+    certified = blocks.header(height + 1)
+    raw = blocks.header_raw(height)
+    if certified is None or raw is None:
+        raise InvariantViolation(f"header {height} is not in the store")
+    record = replace(
+        head,
+        height=height,
+        hash=header_hash(raw),
+        state_root=certified.state_root,
+        receipts_root=certified.receipts_root,
+    )
+    blockstore.put_head(batch, record)
+    return batch
+
+
+def _transactions(blocks: BlockReader, height: int) -> list[tuple[bytes, int]]:
+    raw = blocks.body_raw(height)
+    if raw is None:
+        raise InvariantViolation(f"body {height} is not in the store")
+    body = decode_body(raw)
+    return [(transaction_id(item), decode_transaction(item).valid_until_ms) for item in body.transactions]
