@@ -3,12 +3,14 @@
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from simulator.bugs import rule_of
+from simulator.latency import SIZES, SOURCE, LatencyRun, Row
 from simulator.runner import SCENARIOS, Report, Result, run_bugs, run_seeds
 
 from .output import Exit, console, listing, output_option, table
@@ -56,6 +58,7 @@ class SeedRange(click.ParamType[Sequence[int]]):
     help="Note what is done in FILE, and do not do again what it holds already.",
 )
 @click.option("--bugs", is_flag=True, help="Plant each seeded bug in turn and look for the first seed that notices it.")
+@click.option("--latency", is_flag=True, help="Model blocks over real distances, for 4 to 100 validators.")
 @output_option
 def simulate(
     scenario: str,
@@ -64,6 +67,7 @@ def simulate(
     processes: int | None,
     resume: Path | None,
     bugs: bool,
+    latency: bool,
 ) -> int:
     """Run seeds of the simulator, or the cases of a scripted run.
 
@@ -72,6 +76,8 @@ def simulate(
     """
     if bugs:
         return _bugs(run_bugs(seeds or range(BUG_SEEDS), nodes, processes=processes))
+    if latency:
+        return _latency(SIZES if nodes is None else (nodes,))
     begun_s = time.perf_counter()
     seeds = seeds or SCENARIOS[scenario].numbers(nodes)
     notes = _notes(len(seeds))
@@ -117,6 +123,39 @@ def _bugs(found: dict[str, Result | None]) -> int:
     data = {"bugs": {name: result.seed if result else None for name, result in found.items()}}
     console().result(data, table(("bug", "first seed", "invariant", "rule"), rows))
     return Exit.OK.value if all(found.values()) else Exit.INTEGRITY.value
+
+
+def _latency(sizes: Sequence[int]) -> int:
+    rows = [LatencyRun(size).measure() for size in sizes]
+    console().result({"source": SOURCE, "rows": [asdict(row) for row in rows]}, _latency_text(rows))
+    return Exit.OK.value
+
+
+def _latency_text(rows: Sequence[Row]) -> str:
+    heads = (
+        "validators",
+        "block interval ms",
+        "commit ms",
+        "messages",
+        "kB",
+        "busiest node",
+        "prepare us",
+        "proposal us",
+    )
+    lines = [
+        (
+            row.nodes,
+            f"{row.interval_ms:.0f}",
+            f"{row.commit_ms:.0f}",
+            f"{row.messages:.0f}",
+            f"{row.kilobytes:.0f}",
+            f"{row.busiest:.1%}",
+            f"{row.costs_us['SignedPrepare']:.0f}",
+            f"{row.costs_us['SignedProposal']:.0f}",
+        )
+        for row in rows
+    ]
+    return table(heads, lines) + f"\n{SOURCE}; messages and kB a block, of the whole network"
 
 
 def _text(report: Report, unreached: list[str], log: list[str]) -> str:

@@ -131,12 +131,19 @@ def make_plan(random: Random, nodes: int | None = None) -> Plan:
     )
 
 
-def calm_plan(n: int, *, timing: Timing = TIMINGS[1], dead: frozenset[int] = frozenset(), heights: int = 20) -> Plan:
-    """No faults at all but those that a scripted run causes itself; cheap signatures, the same latency everywhere."""
+def calm_plan(
+    n: int,
+    *,
+    timing: Timing = TIMINGS[1],
+    dead: frozenset[int] = frozenset(),
+    heights: int = 20,
+    real_signatures: bool = False,
+) -> Plan:
+    """No faults at all but those that a scripted run causes itself; the same latency everywhere."""
     return Plan(
         n=n,
         spares=0,
-        real_signatures=False,
+        real_signatures=real_signatures,
         real_ledger=False,
         heights=heights,
         disturbed_ms=0,

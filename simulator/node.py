@@ -186,7 +186,7 @@ class SimNode:
             self.peers.watcher.opened(self, decoded, written)
         self.world.trace(str(self), "start", described=f"height {self.height}, {len(decoded.records)} records")
         self.safety = self._new_safety(decoded.records)
-        self.core = Consensus(decoded.records, self.peers.scheme)
+        self.core = self.new_core(decoded.records)
         self._open_height()
         for other in self.peers.nodes:
             if other is not self and other.alive:
@@ -220,6 +220,10 @@ class SimNode:
                 action()
 
         world.later(delay_ms, run)
+
+    def new_core(self, records: Sequence[Record]) -> Consensus:
+        """The agreement of a new life."""
+        return Consensus(records, self.peers.scheme)
 
     def _new_safety(self, records: Sequence[Record]) -> SafetyRules:
         return SafetyRules(CHAIN_ID, self.seeds, self.beacon_seed, records, self.peers.scheme)

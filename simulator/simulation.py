@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from random import Random
-from typing import Final
+from typing import ClassVar, Final
 
 from consensus.context import LAST_SEEN_WAIT_MS, RESEND_MS_MAX, Timing
 from consensus.log import Position
@@ -23,7 +23,7 @@ from .invariants import Checker, Violation
 from .ledger import LedgerReplica, founded
 from .marks import Marks
 from .network import Network, Weather
-from .node import SimNode
+from .node import SimNode, Watcher
 from .replica import ADD, REMOVE, ROTATE, LightReplica, Replica
 from .scheme import CHEAP, REAL
 from .watch import Watch
@@ -39,6 +39,9 @@ RECOVERY_BLOCKS: Final = 2
 class Simulation:
     """The run of one seed. ``run`` raises ``Violation``."""
 
+    node_class: ClassVar[type[SimNode]] = SimNode
+    """Of nodes that do not lie."""
+
     def __init__(
         self, seed: int, nodes: int | None = None, *, plan: Plan | None = None, keep_log: bool = False
     ) -> None:
@@ -51,7 +54,7 @@ class Simulation:
         self.timing: Timing = plan.timing
         self.network = Network(self.world, replace(plan.weather))
         self.checker = Checker(self.scheme, plan.byzantine, self.marks)
-        self.watcher = Watch(self.checker)
+        self.watcher: Watcher = Watch(self.checker)
         self.nodes: list[SimNode] = []
         self.healed = False
         self._dark = False
@@ -114,11 +117,11 @@ class Simulation:
         for number in range(count):
             seeds = (_seed(number, b"first"), _seed(number, b"rotated"))
             liar = number in plan.byzantine and not plan.twins
-            kind = ByzantineNode if liar else SimNode
+            kind = ByzantineNode if liar else self.node_class
             self._add(kind(number, number, self, new_replica(), seeds, _seed(number, b"beacon")))
         for seat in sorted(plan.byzantine) if plan.twins else ():
             seeds = (_seed(seat, b"first"), _seed(seat, b"rotated"))
-            self._add(SimNode(len(self.nodes), seat, self, new_replica(), seeds, _seed(seat, b"beacon")))
+            self._add(self.node_class(len(self.nodes), seat, self, new_replica(), seeds, _seed(seat, b"beacon")))
 
     def _replicas(
         self, params: ChainParams, rows: dict[int, Validator], rotated: dict[int, bytes]
