@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("cli.init:init", "Make a node's home: keys, configuration, signing record."),
     "keys": ("cli.keys:keys", "List the keys of a home, or make one."),
     "genesis": ("cli.genesis:genesis", "Found a chain: card, assemble, check, sign."),
+    "join": ("cli.join:join", "Join a chain that exists: bundle, accept, status."),
     "start": ("cli.start:start", "Run the node of a home."),
     "signer": ("cli.signer:signer", "Hold a validator's keys and record in a process of their own."),
     "status": ("cli.status:status", "Where a node and its chain stand."),
