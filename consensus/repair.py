@@ -92,18 +92,24 @@ def _wanted_blocks(core: Core) -> Iterator[tuple[bytes, list[int]]]:
     height = core.open
     tally, context = height.tally, height.context
     for _, hash in tally.commits.quorums():
-        yield hash, sorted(tally.commits.holders(hash))
+        if _lacks(core, hash):
+            yield hash, sorted(tally.commits.holders(hash))
     accepted = height.accepted.get(height.round)
-    if accepted is not None:
+    if accepted is not None and _lacks(core, accepted.hash):
         voters = sorted(tally.prepares.holders(accepted.hash))
         yield accepted.hash, [context.proposer(accepted.round), *voters]
-    if core.record.lock is not None and core.may_sign:
+    if core.record.lock is not None and core.may_sign and _lacks(core, core.record.lock.hash):
         yield core.record.lock.hash, sorted(tally.prepares.holders(core.record.lock.hash))
     if height.round > 0 and context.proposer(height.round) == context.index:
         for change in changes_of(core):
             round, hash = change.message.prepared_round, change.message.prepared_hash
             if round >= 0 and len(tally.prepares.of(round, hash)) >= quorum(len(context.validators)):
                 yield hash, [change.index, *sorted(tally.prepares.holders(hash))]
+
+
+def _lacks(core: Core, hash: bytes) -> bool:
+    candidate = core.open.candidates.get(hash)
+    return candidate is None or not candidate.complete
 
 
 def _wanted_prepares(core: Core) -> Iterator[tuple[int, bytes, list[int]]]:

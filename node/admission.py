@@ -16,7 +16,6 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,12 +86,17 @@ class _Checked:
     transaction: Transaction
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Slice:
-    """A slice whose signatures are being verified, by place in the list."""
+    """A slice whose signatures are being verified."""
 
     own: dict[int, _Checked]
-    verdicts: asyncio.Task[list[bool]]
+    """By place in the list."""
+    head_ms: int
+    """Consensus time of the head when ``own`` was checked: another one means that blocks were committed since."""
+    verdicts: asyncio.Task[list[bool]] | None = None
+    followers: asyncio.Future[dict[bytes, Outcome]] | None = None
+    """What others wait for who brought one of ``own`` again; made when there is one."""
 
 
 Done = Callable[[list[Outcome]], None]
@@ -132,13 +136,15 @@ class Admission:
         self._chain = chain
         self._clock_ms = clock_ms
         self._hand_off = hand_off
-        self._in_flight: dict[bytes, asyncio.Future[Outcome]] = {}
+        self._in_flight: dict[bytes, _Slice] = {}
         self._inbox: asyncio.Queue[_Offered] = asyncio.Queue()
         self._inbox_bytes = 0
-        self._coming: Counter[bytes] = Counter()
-        """Ids in the inbox and of the list being checked."""
+        self._coming: dict[bytes, bytes] = {}
+        """id -> bytes of what lies in the inbox and of the list being checked."""
         self._inbox_bytes_max = inbox_bytes_max
         self._steps = steps if steps is not None else Steps()
+        self._hashing, self._decoding = self._steps.of("hash"), self._steps.of("decode")
+        self._admitting, self._entering = self._steps.of("admit"), self._steps.of("enter")
         self.door = Door()
         """Told of each block by the node."""
         self.counts: Counter[tuple[Source, str]] = Counter()
@@ -156,9 +162,8 @@ class Admission:
             self.counts[source, "INBOX_FULL"] += len(raws)
             return False
         self._inbox_bytes += size
-        ids = [transaction_id(raw) for raw in raws]
-        self._steps.count("hash", len(ids))
-        self._coming.update(ids)
+        ids = self._hashed(raws)
+        self._coming.update(zip(ids, raws, strict=True))
         self._inbox.put_nowait(_Offered(raws, ids, source, done))
         return True
 
@@ -169,9 +174,7 @@ class Admission:
             outcomes = await self._submit(offered.raws, offered.ids, offered.source)
             self._inbox_bytes -= _inbox_size(offered.raws)
             for tx_id in offered.ids:
-                self._coming[tx_id] -= 1
-                if not self._coming[tx_id]:
-                    del self._coming[tx_id]
+                self._coming.pop(tx_id, None)
             if offered.done is not None:
                 offered.done(outcomes)
 
@@ -179,40 +182,71 @@ class Admission:
         """Whether the transaction lies in the inbox or is being checked: it need not be fetched."""
         return tx_id in self._coming or tx_id in self._in_flight
 
+    def raw(self, tx_id: bytes) -> bytes | None:
+        """The bytes of a transaction that peers offered and that is not checked yet."""
+        return self._coming.get(tx_id)
+
+    def refused_at_the_door(self) -> bool:
+        """Whether a client's list would be refused whole now: then it need not even be read."""
+        return not self.door.is_open(self._waiting())
+
+    def _waiting(self) -> int:
+        return len(self._mempool) + len(self._in_flight) + len(self._coming)
+
+    def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
+        self._steps.count("hash", len(raws))
+        with self._hashing:
+            return [transaction_id(raw) for raw in raws]
+
     async def submit(self, raws: Sequence[bytes], source: Source) -> list[Outcome]:
         """Check a list and let what is valid wait for a block, in the list's order; the outcome of each, in order.
 
         While the signatures of one slice are verified the next ones are decoded. Those that another submission checks
         right now are waited for at the end, when nobody can wait for us any more.
         """
-        self._steps.count("hash", len(raws))
-        return await self._submit(raws, [transaction_id(raw) for raw in raws], source)
+        return await self._submit(raws, self._hashed(raws), source)
 
     async def _submit(self, raws: Sequence[bytes], ids: Sequence[bytes], source: Source) -> list[Outcome]:
         outcomes: dict[int, Outcome] = {}
-        followed: dict[int, asyncio.Future[Outcome]] = {}
+        followed: dict[int, asyncio.Future[dict[bytes, Outcome]]] = {}
         window: deque[_Slice] = deque()
         try:
-            async with asyncio.TaskGroup() as group:
-                for start in range(0, len(raws), SLICE_TRANSACTIONS):
-                    own = self._begin(
-                        range(start, min(start + SLICE_TRANSACTIONS, len(raws))), raws, ids, source, outcomes, followed
-                    )
-                    window.append(_Slice(own, group.create_task(self._verdicts(own))))
-                    await asyncio.sleep(0)
-                    if len(window) == SLICES_IN_FLIGHT:
-                        await self._finish(window, source, outcomes)
-                while window:
-                    await self._finish(window, source, outcomes)
+            if len(raws) <= SLICE_TRANSACTIONS:  # nothing to overlap: no task for it
+                window.append(self._begin(range(len(raws)), raws, ids, source, outcomes, followed))
+                await self._finish(window, source, outcomes)
+            else:
+                await self._overlapped(raws, ids, source, outcomes, followed, window)
         finally:
             self._break_off(window)
         for at, future in followed.items():
-            first = await asyncio.shield(future)
+            first = (await asyncio.shield(future))[ids[at]]
             outcomes[at] = Outcome(first.id, first.code, first.detail)
         in_order = [outcomes[at] for at in range(len(raws))]
         for outcome in in_order:
             self.counts[source, "KNOWN" if outcome.code == OK and not outcome.fresh else outcome.code] += 1
         return in_order
+
+    async def _overlapped(
+        self,
+        raws: Sequence[bytes],
+        ids: Sequence[bytes],
+        source: Source,
+        outcomes: dict[int, Outcome],
+        followed: dict[int, asyncio.Future[dict[bytes, Outcome]]],
+        window: deque[_Slice],
+    ) -> None:
+        """Slice by slice: while the signatures of some are verified the next one is decoded."""
+        async with asyncio.TaskGroup() as group:
+            for start in range(0, len(raws), SLICE_TRANSACTIONS):
+                places = range(start, min(start + SLICE_TRANSACTIONS, len(raws)))
+                piece = self._begin(places, raws, ids, source, outcomes, followed)
+                piece.verdicts = group.create_task(self._verdicts(piece.own))
+                window.append(piece)
+                await asyncio.sleep(0)
+                if len(window) == SLICES_IN_FLIGHT:
+                    await self._finish(window, source, outcomes)
+            while window:
+                await self._finish(window, source, outcomes)
 
     def _begin(
         self,
@@ -221,29 +255,64 @@ class Admission:
         ids: Sequence[bytes],
         source: Source,
         outcomes: dict[int, Outcome],
-        followed: dict[int, asyncio.Future[Outcome]],
-    ) -> dict[int, _Checked]:
+        followed: dict[int, asyncio.Future[dict[bytes, Outcome]]],
+    ) -> _Slice:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
-        since_s = time.perf_counter()
-        own: dict[int, _Checked] = {}
-        waiting = len(self._mempool) + len(self._in_flight) + len(self._coming)
+        begun = _Slice({}, self._chain.head_time_ms)
+        with self._admitting:
+            wanted = self._wanted(places, ids, source, outcomes, followed)
+            with self._decoding:
+                decoded = [_decoded(raws[at]) for at in wanted]
+            self._steps.count("decode", len(wanted))
+            latest_ms = max(begun.head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
+            for at, transaction in zip(wanted, decoded, strict=True):
+                tx_id = ids[at]
+                if tx_id in self._in_flight:  # twice in this list
+                    followed[at] = self._follow(self._in_flight[tx_id])
+                    continue
+                try:
+                    if isinstance(transaction, TransactionRejected):
+                        raise transaction
+                    self._check(tx_id, raws[at], transaction, begun.head_ms, latest_ms)
+                    begun.own[at] = _Checked(tx_id, raws[at], transaction)
+                    self._in_flight[tx_id] = begun
+                except TransactionRejected as rejected:
+                    outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
+        return begun
+
+    def _wanted(
+        self,
+        places: range,
+        ids: Sequence[bytes],
+        source: Source,
+        outcomes: dict[int, Outcome],
+        followed: dict[int, asyncio.Future[dict[bytes, Outcome]]],
+    ) -> list[int]:
+        """The places of those to be decoded: not here yet and, of a client, within what may wait."""
+        wanted: list[int] = []
+        from_client = source is Source.CLIENT
+        room = max(0, self.door.backlog_max - self._waiting()) if from_client else len(places)
+        if from_client and not self._chain.ready:
+            refusal = ("NOT_READY", "this node is catching up; try another one, or later")
+            room = 0
+        else:
+            refusal = ("MEMPOOL_FULL", "more waits than the network commits in seconds")
         for at in places:
             tx_id = ids[at]
-            try:
-                if tx_id in self._in_flight:
-                    followed[at] = self._in_flight[tx_id]
-                elif tx_id in self._mempool:
-                    outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
-                elif source is Source.CLIENT and not self.door.is_open(waiting + len(own)):
-                    outcomes[at] = Outcome(tx_id, "MEMPOOL_FULL", "more waits than the network commits in seconds")
-                else:
-                    own[at] = _Checked(tx_id, raws[at], self._check(tx_id, raws[at], source))
-                    self._in_flight[tx_id] = asyncio.get_running_loop().create_future()
-            except TransactionRejected as rejected:
-                outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
-        self._steps.count("decode", len(own))
-        self._steps.add("admit", time.perf_counter() - since_s)
-        return own
+            if tx_id in self._in_flight:
+                followed[at] = self._follow(self._in_flight[tx_id])
+            elif tx_id in self._mempool:
+                outcomes[at] = Outcome(tx_id, OK, "it already waits for a block")
+            elif len(wanted) < room:
+                wanted.append(at)
+            else:
+                outcomes[at] = Outcome(tx_id, *refusal)
+        return wanted
+
+    def _follow(self, first: _Slice) -> asyncio.Future[dict[bytes, Outcome]]:
+        if first.followers is None:
+            first.followers = asyncio.get_running_loop().create_future()
+        return first.followers
 
     async def _verdicts(self, own: dict[int, _Checked]) -> list[bool]:
         items = [(item.id, item.raw, item.transaction) for item in own.values()]
@@ -251,58 +320,64 @@ class Admission:
 
     async def _finish(self, window: deque[_Slice], source: Source, outcomes: dict[int, Outcome]) -> None:
         """Let the oldest slice enter the mempool, and tell those who wait for its results."""
-        verdicts = await window[0].verdicts
-        own = window.popleft().own
-        outcomes.update(self._enter(own, verdicts, source))
-        for at, checked in own.items():
-            self._in_flight.pop(checked.id).set_result(outcomes[at])
+        piece = window[0]
+        verdicts = await (self._verdicts(piece.own) if piece.verdicts is None else piece.verdicts)
+        window.popleft()
+        outcomes.update(self._enter(piece, verdicts, source))
+        self._release(piece, {checked.id: outcomes[at] for at, checked in piece.own.items()})
+
+    def _release(self, piece: _Slice, results: dict[bytes, Outcome]) -> None:
+        for checked in piece.own.values():
+            del self._in_flight[checked.id]
+        if piece.followers is not None:
+            piece.followers.set_result(results)
 
     def _break_off(self, window: deque[_Slice]) -> None:
         """The submission was cancelled: release those who wait for what it had in flight."""
         for piece in window:
-            for checked in piece.own.values():
-                gone = Outcome(checked.id, "NOT_READY", "its first submission was broken off; send it again")
-                self._in_flight.pop(checked.id).set_result(gone)
+            gone = "its first submission was broken off; send it again"
+            self._release(piece, {item.id: Outcome(item.id, "NOT_READY", gone) for item in piece.own.values()})
         window.clear()
 
-    def _check(self, tx_id: bytes, raw: bytes, source: Source) -> Transaction:
+    def _check(self, tx_id: bytes, raw: bytes, transaction: Transaction, head_ms: int, latest_ms: int) -> None:
         """Everything but the signature. Raises ``TransactionRejected``."""
-        transaction = decode_transaction(raw)
-        if source is Source.CLIENT and not self._chain.ready:
-            raise TransactionRejected("NOT_READY", "this node is catching up; try another one, or later")
-        head_ms = self._chain.head_time_ms
         until_ms = transaction.valid_until_ms
         if until_ms < head_ms:
             raise TransactionRejected("EXPIRED", f"valid until {until_ms}, the newest block is of {head_ms}")
-        latest_ms = max(head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
         if until_ms > latest_ms:
             raise TransactionRejected("NOT_YET_VALID", f"valid until {until_ms}, at most {latest_ms} now")
         if self._chain.seen(tx_id):
             raise TransactionRejected("DUPLICATE", "it is in a block already")
         self._mempool.check(tx_id, raw, transaction)
-        return transaction
 
-    def _enter(self, checked: dict[int, _Checked], verdicts: list[bool], source: Source) -> dict[int, Outcome]:
+    def _enter(self, piece: _Slice, verdicts: list[bool], source: Source) -> dict[int, Outcome]:
         """Add what has a valid signature to the mempool, and hand it to gossip."""
-        since_s = time.perf_counter()
         outcomes: dict[int, Outcome] = {}
         entered: list[bytes] = []
         now_ms = self._clock_ms()
-        for (at, item), valid in zip(checked.items(), verdicts, strict=True):
-            try:
-                if not valid:
-                    raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
-                if self._chain.seen(item.id):  # committed by others while we verified
-                    raise TransactionRejected("DUPLICATE", "it is in a block already")
-                self._mempool.add(item.id, item.raw, item.transaction, now_ms)
-                entered.append(item.id)
-                outcomes[at] = Outcome(item.id, OK, fresh=True)
-            except TransactionRejected as rejected:
-                outcomes[at] = Outcome(item.id, rejected.code, rejected.detail)
-        self._steps.add("enter", time.perf_counter() - since_s)
+        with self._entering:
+            moved = self._chain.head_time_ms != piece.head_ms
+            for (at, item), valid in zip(piece.own.items(), verdicts, strict=True):
+                try:
+                    if not valid:
+                        raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
+                    if moved and self._chain.seen(item.id):  # committed by others while we verified
+                        raise TransactionRejected("DUPLICATE", "it is in a block already")
+                    self._mempool.add(item.id, item.raw, item.transaction, now_ms)
+                    entered.append(item.id)
+                    outcomes[at] = Outcome(item.id, OK, fresh=True)
+                except TransactionRejected as rejected:
+                    outcomes[at] = Outcome(item.id, rejected.code, rejected.detail)
         if entered:
             self._hand_off(entered, source)
         return outcomes
+
+
+def _decoded(raw: bytes) -> Transaction | TransactionRejected:
+    try:
+        return decode_transaction(raw)
+    except TransactionRejected as rejected:
+        return rejected
 
 
 def _inbox_size(raws: Sequence[bytes]) -> int:

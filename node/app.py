@@ -31,7 +31,7 @@ from .admission import Admission, signer_class
 from .api.answers import plain
 from .api.operating import status_of
 from .api.server import ApiServer, make_app, tls_context
-from .api.waiters import CommitWaiters
+from .api.waiters import CommitWaiters, Result
 from .applicants import Applicants
 from .chain import Chain, Committed
 from .config import Config
@@ -55,7 +55,7 @@ from .status import CLOCK_WARN_MS, Window
 from .steps import Steps
 from .sync import Sync
 from .verified import TransactionVerifier, VerifiedIds
-from .verifier import Verifier
+from .verifier import HERE_RECORDS_MAX, Verifier
 from .votelog import ROTATE_BYTES
 from .wire import Found, decode_found, encode_wire, is_found
 
@@ -169,10 +169,10 @@ class Node:
         config, clock = self.config, self.clock
         self._disk.watch(self._database_full)
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
-        self.verifier = Verifier(config.verifier.workers)
         self.steps = Steps()
+        self.verifier = Verifier(config.verifier.workers, here_max=HERE_RECORDS_MAX)
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
-        signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id)
+        signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id, self.steps)
         self._signers = SignerClasses(lambda key: signer_class(self.chain.current.state, key))
         self.mempool = Mempool(_limits(config), self._signers)
         self.chain = Chain(
@@ -187,7 +187,7 @@ class Node:
             steps=self.steps,
             evidence=lambda: self.evidence.pick(),
         )
-        self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self)
+        self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self, self.steps)
         self.network = self.neighbours.network
         self.peer_pool = PeerPool(
             mempool=self.mempool,
@@ -196,9 +196,14 @@ class Node:
             roster=lambda: self.neighbours.roster,
             own_index=self._own_index,
             entered=lambda: self.driver.pending(),
+            steps=self.steps,
         )
         self.gossip = TransactionGossip(
-            self.network, self.peer_pool, clock, is_coming=lambda tx_id: self.admission.is_coming(tx_id)
+            self.network,
+            self.peer_pool,
+            clock,
+            is_coming=lambda tx_id: self.admission.is_coming(tx_id),
+            meter=self.steps,
         )
         self.sync = Sync(
             chain=self.chain,
@@ -238,6 +243,7 @@ class Node:
 
     async def _start(self, tasks: asyncio.TaskGroup, ready: Callable[[Started], None] | None) -> None:
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.freeze()  # what the start has made stays: no collection need look at it again
         gc.set_threshold(GC_THRESHOLD, 20, 50)
         loop = asyncio.get_running_loop()
         self.evidence = EvidencePool(
@@ -261,6 +267,8 @@ class Node:
             behind=self.sync.behind,
             random_bytes=os.urandom,
             log=self.log,
+            steps=self.steps,
+            coming=self.admission.raw,
             on_phase=lambda phase, seconds: self.metrics.phase_seconds.labels(phase).observe(seconds),
         )
         if self._disk.vote_log is not None:
@@ -304,7 +312,15 @@ class Node:
     async def _start_api(self) -> Address:
         section = self.config.api
         self.waiters = CommitWaiters(section.waiters_max)
-        app = make_app(self.window, section, self.metrics, self.waiters, self._bug, now_s=self.clock.monotonic_s)
+        app = make_app(
+            self.window,
+            section,
+            self.metrics,
+            self.waiters,
+            self._bug,
+            now_s=self.clock.monotonic_s,
+            steps=self.steps,
+        )
         tls = self.config.tls_paths
         self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls))
         return await self._api.start()
@@ -436,7 +452,7 @@ class Node:
 
     def _settled(self, committed: Committed) -> None:
         self.admission.door.committed(len(committed.ids), len(self.mempool), self.clock.monotonic_s())
-        self.waiters.settled((*committed.ids, *committed.expired))
+        self.waiters.settled((*committed.ids, *committed.expired), lambda: _results(committed))
 
     def _own_index(self) -> int | None:
         seat = self._disk.seat
@@ -514,6 +530,15 @@ def _limits(config: Config) -> Limits:
         member_transactions_max=pool.member_transactions_max,
         unknown_transactions_max=pool.unknown_transactions_max,
     )
+
+
+def _results(committed: Committed) -> dict[bytes, Result]:
+    """Where each transaction of the block stands, with its receipt."""
+    of_transactions = (receipt for receipt in committed.receipts if isinstance(receipt.subject, bytes))
+    return {
+        tx_id: (committed.height, position, receipt)
+        for position, (tx_id, receipt) in enumerate(zip(committed.ids, of_transactions, strict=True))
+    }
 
 
 def _shown(address: Address) -> str:

@@ -80,6 +80,8 @@ class CheckedBlock:
     header: Header
     header_raw: bytes
     body: Body
+    body_raw: bytes
+    """The body, encoded once."""
     transactions: tuple[tuple[bytes, Transaction], ...]
 
 
@@ -259,12 +261,14 @@ class Chain:
             evidence=evidence,
         )
         raw = encode(header)
+        body = Body(tuple(item for _, item in picked), evidence, self.certificate, view.recovery)
         block = CheckedBlock(
             height=header.height,
             hash=header_hash(raw),
             header=header,
             header_raw=raw,
-            body=Body(tuple(item for _, item in picked), evidence, self.certificate, view.recovery),
+            body=body,
+            body_raw=encode(body),
             transactions=tuple((tx_id, self._decoded(tx_id, item)) for tx_id, item in picked),
         )
         self._remember(block)
@@ -284,13 +288,16 @@ class Chain:
     # ---- checking ----
 
     async def check(self, block: CompactBlock, transactions: Sequence[bytes]) -> Verdict:
-        """The node's part of checking a proposal (``consensus.effects.CheckBlock``)."""
+        """The node's part of checking a proposal (``consensus.effects.CheckBlock``).
+
+        ``transactions`` are those of the block's ids, in order: whoever found them has compared the hashes.
+        """
         view, hash_ = self.view, header_hash(block.header)
         checked = self._checked.get(hash_)
         if checked is None:
             body = self._body_of(block, transactions)
             try:
-                checked = await self._check(view, block.header, body)
+                checked = await self._check(view, block.header, body, block.id_list())
             except PeerError as fault:
                 self.fault = fault
                 return Verdict.INVALID
@@ -314,26 +321,32 @@ class Chain:
             return True
         return header.time_ms < now_ms - BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
 
-    async def _check(self, view: HeightView, header_raw: bytes, body: Body) -> CheckedBlock:
-        """All rules of a block's validity on ``view``. Raises ``PeerError``."""
+    async def _check(self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes]) -> CheckedBlock:
+        """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``."""
         try:
             header = decode_header(header_raw)
         except MalformedBytes as error:
             raise PeerError("HEADER_MALFORMED", error.detail) from error
         view = validity.view_for(view, body.recovery)
-        validity.check_header(view, header, header_raw)
-        transactions = self._decode(body.transactions)
-        validity.check_body(view, header, body, transactions, body_bytes=len(encode(body)))
-        for tx_id, transaction in transactions:
-            if self.blocks.seen(tx_id, transaction.valid_until_ms):
-                raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
+        with self._steps.of("check"):
+            validity.check_header(view, header, header_raw)
+            transactions = self._decode(body.transactions, ids)
+            body_raw = encode(body)
+            validity.check_body(view, header, body, transactions, body_bytes=len(body_raw))
+            for tx_id, transaction in transactions:
+                # What waits in the mempool was not committed: a commit removes it from there.
+                if tx_id not in self.mempool and self.blocks.seen(tx_id, transaction.valid_until_ms):
+                    raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
         await self._verify(view.epoch, body.transactions, transactions)
-        return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, transactions)
+        return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, body_raw, transactions)
 
-    def _decode(self, raws: Sequence[bytes]) -> tuple[tuple[bytes, Transaction], ...]:
+    def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
+        self._steps.count("hash", len(raws))
+        return [transaction_id(raw) for raw in raws]
+
+    def _decode(self, raws: Sequence[bytes], ids: Sequence[bytes]) -> tuple[tuple[bytes, Transaction], ...]:
         decoded = []
-        for raw in raws:
-            tx_id = transaction_id(raw)
+        for tx_id, raw in zip(ids, raws, strict=True):
             try:
                 decoded.append((tx_id, self._decoded(tx_id, raw)))
             except TransactionRejected as error:
@@ -342,7 +355,10 @@ class Chain:
 
     def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
         entry = self.mempool.get(tx_id)
-        return decode_transaction(raw) if entry is None else entry.transaction
+        if entry is not None:
+            return entry.transaction
+        self._steps.count("decode", 1)
+        return decode_transaction(raw)
 
     async def _verify(
         self, epoch: int, raws: Sequence[bytes], transactions: Sequence[tuple[bytes, Transaction]]
@@ -367,7 +383,8 @@ class Chain:
                 return
             checked = self._checked.get(certificate.block_hash)
             if checked is None:
-                checked = await self._check_certified(block.header, self._body_of(block, transactions))
+                body = self._body_of(block, transactions)
+                checked = await self._check_certified(block.header, body, block.id_list())
             await self._commit(checked, certificate)
 
     async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
@@ -376,7 +393,9 @@ class Chain:
             body = self._body(block)
             if body.recovery is not None:
                 return  # what follows is signed for another epoch: it is verified when its turn comes
-            await self._verify(self.epoch, body.transactions, self._decode(body.transactions))
+            await self._verify(
+                self.epoch, body.transactions, self._decode(body.transactions, self._hashed(body.transactions))
+            )
 
     async def import_block(self, block: RawBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
@@ -404,12 +423,13 @@ class Chain:
                 raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
             checked = self._checked.get(hash_)
             if checked is None:
+                ids = self._hashed(body.transactions)
                 if (
-                    txs_root([transaction_id(raw) for raw in body.transactions]) != header.txs_root
+                    txs_root(ids) != header.txs_root
                     or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
                 ):
                     raise PeerError("WRONG_BODY", f"height {header.height}")
-                checked = await self._check_certified(block.header, body)
+                checked = await self._check_certified(block.header, body, ids)
             await self._commit(checked, certificate)
             return True
 
@@ -419,9 +439,9 @@ class Chain:
         except MalformedBytes as error:
             raise PeerError("MALFORMED", error.detail) from error
 
-    async def _check_certified(self, header_raw: bytes, body: Body) -> CheckedBlock:
+    async def _check_certified(self, header_raw: bytes, body: Body, ids: Sequence[bytes]) -> CheckedBlock:
         try:
-            return await self._check(self.view, header_raw, body)
+            return await self._check(self.view, header_raw, body, ids)
         except PeerError as error:
             raise InvariantViolation(
                 f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"
@@ -430,52 +450,50 @@ class Chain:
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
         old, store = validity.view_for(self.view, block.body.recovery), self._store
         begun_s = time.perf_counter()
-        applied = await execute(store, old, block.header, block.body, block.transactions, spent=self._steps.add)
+        applied = await execute(store, old, block.header, block.body, block.transactions, steps=self._steps)
         executed_s = time.perf_counter()
         self._steps.count("execute", len(block.transactions))
-        body_raw = encode(block.body)
-        batch = self._batch(old, block, body_raw, certificate, applied)
-        position = self._log_position()
-        record = HeadRecord(
-            height=block.height,
-            hash=block.hash,
-            state_root=applied.state_root,
-            receipts_root=applied.receipts_root,
-            log_sequence=position.sequence,
-            log_crc=position.crc,
-        )
-        blockstore.put_head(batch, record)
+        with self._steps.of("batch"):
+            batch = self._batch(old, block, certificate, applied)
+            position = self._log_position()
+            record = HeadRecord(
+                height=block.height,
+                hash=block.hash,
+                state_root=applied.state_root,
+                receipts_root=applied.receipts_root,
+                log_sequence=position.sequence,
+                log_crc=position.crc,
+            )
+            blockstore.put_head(batch, record)
         write_s = time.perf_counter()
-        self._steps.add("batch", write_s - executed_s)
         await self._write(batch)
         written_s = time.perf_counter()
-        self._note_speed(len(body_raw), executed_s - begun_s)
-        self.view, self.certificate, self.synced_position = applied.view, certificate, position
-        self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
-        self._checked.clear()
-        ids = tuple(tx_id for tx_id, _ in block.transactions)
-        expired = self.mempool.remove_committed(ids, block.header.time_ms)
-        if block.body.recovery is not None:
-            self.mempool.forget_all()  # signed for the epoch before
-        committed = Committed(
-            height=block.height,
-            hash=block.hash,
-            header=block.header,
-            header_raw=block.header_raw,
-            certificate=certificate,
-            ids=ids,
-            receipts=applied.receipts,
-            expired=tuple(expired),
-            body_bytes=len(body_raw),
-            execution_s=executed_s - begun_s,
-            write_s=written_s - write_s,
-        )
-        for listener in self._listeners:
-            listener(committed)
+        self._note_speed(len(block.body_raw), executed_s - begun_s)
+        with self._steps.of("commit"):
+            self.view, self.certificate, self.synced_position = applied.view, certificate, position
+            self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
+            self._checked.clear()
+            ids = tuple(tx_id for tx_id, _ in block.transactions)
+            expired = self.mempool.remove_committed(ids, block.header.time_ms)
+            if block.body.recovery is not None:
+                self.mempool.forget_all()  # signed for the epoch before
+            committed = Committed(
+                height=block.height,
+                hash=block.hash,
+                header=block.header,
+                header_raw=block.header_raw,
+                certificate=certificate,
+                ids=ids,
+                receipts=applied.receipts,
+                expired=tuple(expired),
+                body_bytes=len(block.body_raw),
+                execution_s=executed_s - begun_s,
+                write_s=written_s - write_s,
+            )
+            for listener in self._listeners:
+                listener(committed)
 
-    def _batch(
-        self, old: HeightView, block: CheckedBlock, body_raw: bytes, certificate: Certificate, applied: Applied
-    ) -> Batch:
+    def _batch(self, old: HeightView, block: CheckedBlock, certificate: Certificate, applied: Applied) -> Batch:
         batch = applied.batch
         blockstore.put_undo(batch, block.height, applied.undo, UNDO_BLOCKS)
         blockstore.put_block(
@@ -483,7 +501,7 @@ class Chain:
             height=block.height,
             block_hash=block.hash,
             header=block.header_raw,
-            body=body_raw,
+            body=block.body_raw,
             certificate=certificate,
             receipts=applied.receipts,
             transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in block.transactions],

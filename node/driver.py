@@ -73,7 +73,7 @@ from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool
 from .roster import Roster
-from .steps import Phases
+from .steps import Phases, Steps
 
 PUSH_AGAIN_S: Final = 5.0
 """Transactions that still wait are pushed to all again so often (CONSENSUS §2)."""
@@ -149,9 +149,14 @@ class Driver:
         behind: Callable[[bytes, int], None],
         random_bytes: Callable[[int], bytes],
         log: Log,
+        steps: Steps | None = None,
+        coming: Callable[[bytes], bytes | None] = lambda tx_id: None,
         on_phase: Callable[[str, float], None] = lambda phase, seconds: None,
     ) -> None:
-        """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead."""
+        """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead.
+
+        ``coming`` gives the bytes of a transaction that is here, but not in the mempool yet.
+        """
         self._core = core
         self._seat = seat
         self._chain = chain
@@ -165,6 +170,9 @@ class Driver:
         self._behind = behind
         self._random_bytes = random_bytes
         self._log = log
+        self._coming = coming
+        self._steps = steps if steps is not None else Steps()
+        self._consensus = self._steps.of("consensus")
         self._phases = Phases(clock.monotonic_s, on_phase)
         self._stopped = False
         self._context: HeightContext | None = None
@@ -241,8 +249,9 @@ class Driver:
 
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the consensus class. Raises ``MalformedBytes``."""
-        message = decode_message(payload)
-        self._feed(Received(peer, self._roster().index_of(peer), message))
+        with self._consensus:
+            message = decode_message(payload)
+            self._feed(Received(peer, self._roster().index_of(peer), message))
 
     def peer_up(self, peer: bytes) -> None:
         """A link came up."""
@@ -366,9 +375,10 @@ class Driver:
             return
         self._feeding = True
         try:
-            while self._queue:
-                for effect in self._core.step(self._queue.popleft()):
-                    _PERFORM[type(effect)](self, effect)
+            with self._consensus:
+                while self._queue:
+                    for effect in self._core.step(self._queue.popleft()):
+                        _PERFORM[type(effect)](self, effect)
         finally:
             self._feeding = False
 
@@ -423,7 +433,8 @@ class Driver:
         seat, chain = self._seat, self._chain
         if effect.height != chain.height + 1 or seat is None:
             return
-        built = chain.build(self._own_entry(), seat.safety.beacon_proof)
+        with self._steps.of("propose"):
+            built = chain.build(self._own_entry(), seat.safety.beacon_proof)
         recent: list[bytes] = []
         size = 0
         for (tx_id, _), raw in zip(built.transactions, built.body.transactions, strict=True):
@@ -440,7 +451,7 @@ class Driver:
         return self._context.validators[self._context.index]
 
     def _fetch(self, effect: FetchBody) -> None:
-        found = tuple(self._mempool.raw(tx_id) for tx_id in effect.ids)
+        found = tuple(self._mempool.raw(tx_id) or self._coming(tx_id) for tx_id in effect.ids)
         self._queue.append(BodyAvailable(effect.height, effect.hash, found))
 
     def _check(self, effect: CheckBlock) -> None:

@@ -7,14 +7,16 @@ hundred milliseconds at most, and is rare.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from ledger.apply import Applied, begin_block
+from ledger.apply import Applied, BlockExecution, begin_block
 from ledger.blocks import Body, Header
 from ledger.store import Reader
 from ledger.transactions import Transaction
 from ledger.validity import HeightView
+
+from .steps import Steps
 
 SLICE_S: Final = 0.004
 """After so much work the loop gets its turn."""
@@ -28,26 +30,41 @@ async def execute(
     transactions: Sequence[tuple[bytes, Transaction]],
     *,
     now_s: Callable[[], float] = time.perf_counter,
-    spent: Callable[[str, float], None] = lambda step, seconds: None,
+    steps: Steps | None = None,
 ) -> Applied:
     """Apply a valid block on top of ``view`` to a reader that holds the state after it. Nothing is written.
 
-    ``spent`` is told the seconds of work by step: execute, tree. What the loop did meanwhile is not in them.
+    ``steps`` is told the work by step: execute, tree. What the loop did meanwhile is not in them.
     """
-    execution = begin_block(reader, view, header, body.parent_certificate, body.evidence)
+    steps = steps if steps is not None else Steps()
+    working = steps.of("execute")
     since_s = now_s()
-    execution.run_deadlines()
-    for tx_id, transaction in transactions:
-        if (slice_s := now_s() - since_s) > SLICE_S:
-            spent("execute", slice_s)
+    with working:
+        execution = begin_block(reader, view, header, body.parent_certificate, body.evidence)
+        execution.run_deadlines()
+    waiting = iter(transactions)
+    done = False
+    while not done:
+        if now_s() - since_s > SLICE_S:
             await asyncio.sleep(0)
             since_s = now_s()
-        execution.deliver(tx_id, transaction)
-    slice_s = now_s() - since_s
-    spent("execute", slice_s)
-    if slice_s > SLICE_S:
+        with working:
+            done = _deliver_slice(execution, waiting, since_s, now_s)
+    if now_s() - since_s > SLICE_S:
         await asyncio.sleep(0)
-    since_s = now_s()
-    applied = execution.finish()
-    spent("tree", now_s() - since_s)
-    return applied
+    with steps.of("tree"):
+        return execution.finish()
+
+
+def _deliver_slice(
+    execution: BlockExecution,
+    waiting: Iterator[tuple[bytes, Transaction]],
+    since_s: float,
+    now_s: Callable[[], float],
+) -> bool:
+    """Deliver until the slice that began at ``since_s`` is over; whether nothing is left."""
+    for tx_id, transaction in waiting:
+        execution.deliver(tx_id, transaction)
+        if now_s() - since_s > SLICE_S:
+            return False
+    return True

@@ -11,6 +11,7 @@ from ledger.tables import Table, TableReader
 from p2p.clock import Clock
 from p2p.hello import Hello
 from p2p.limits import Channel
+from p2p.meter import NO_METER, Meter
 from p2p.network import Network
 from p2p.noise import NodeKey
 from p2p.peers import Address
@@ -40,7 +41,15 @@ class Receivers(Protocol):
 class Neighbours:
     """See the head of this file. The owner starts and stops ``network``."""
 
-    def __init__(self, config: Config, node_secret: bytes, chain: Chain, clock: Clock, receivers: Receivers) -> None:
+    def __init__(
+        self,
+        config: Config,
+        node_secret: bytes,
+        chain: Chain,
+        clock: Clock,
+        receivers: Receivers,
+        meter: Meter = NO_METER,
+    ) -> None:
         static: dict[bytes, list[Address]] = {}
         for peer in config.peers:
             static.setdefault(peer.node_key, []).append((peer.host, peer.port))
@@ -61,6 +70,7 @@ class Neighbours:
             on_request=self._asked,
             applicant=lambda key: key in self.roster.applicants,
             clock=clock,
+            meter=meter,
         )
 
     def seat_of(self, peer: bytes) -> int | None:

@@ -18,6 +18,7 @@ from .admission import Admission, Outcome, Source
 from .chain import Chain
 from .mempool import Mempool
 from .roster import Roster
+from .steps import Steps
 
 NEVER_HONEST: Final = frozenset({"MALFORMED", "TOO_LARGE", "WRONG_VERSION", "BAD_SIGNATURE"})
 """An honest node checks these before it pushes."""
@@ -36,6 +37,7 @@ class PeerPool:
         roster: Callable[[], Roster],
         own_index: Callable[[], int | None],
         entered: Callable[[], None],
+        steps: Steps | None = None,
     ) -> None:
         """``entered()`` is told that transactions wait."""
         self._mempool = mempool
@@ -44,6 +46,7 @@ class PeerPool:
         self._roster = roster
         self._own_index = own_index
         self._entered = entered
+        self._gossiping = (steps if steps is not None else Steps()).of("gossip")
         self._admission: Admission | None = None
         self._gossip: TransactionGossip | None = None
 
@@ -75,32 +78,35 @@ class PeerPool:
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the transactions class. Raises ``PeerError``."""
         if self._gossip is not None:
-            self._announced(peer, self._gossip.on_message(peer, payload))
+            with self._gossiping:
+                self._announced(peer, self._gossip.on_message(peer, payload))
 
     # ---- what admission says ----
 
     def entered(self, ids: list[bytes], source: Source) -> None:
         """These wait now (``node.admission.HandOff``)."""
-        own = self._own_index()
-        if own is not None:
-            self._mempool.announce(own, ids)
-        if source is Source.CLIENT and self._gossip is not None:
-            for tx_id in ids:
-                entry = self._mempool.get(tx_id)
-                if entry is not None:
-                    self._gossip.submit(tx_id, entry.raw)
+        with self._gossiping:
+            own = self._own_index()
+            if own is not None:
+                self._mempool.announce(own, ids)
+            if source is Source.CLIENT and self._gossip is not None:
+                for tx_id in ids:
+                    entry = self._mempool.get(tx_id)
+                    if entry is not None:
+                        self._gossip.submit(tx_id, entry.raw)
         self._entered()
 
     def _checked(self, peer: bytes, outcomes: list[Outcome]) -> None:
-        here = [outcome.id for outcome in outcomes if outcome.code == OK]
-        refused = [outcome for outcome in outcomes if outcome.code in FOR_GOOD]
-        self._announced(peer, here)
-        if self._gossip is not None:
-            fresh = [outcome.id for outcome in outcomes if outcome.fresh]
-            if fresh:
-                self._gossip.admitted(peer, fresh)
-            if refused:
-                self._gossip.refused([outcome.id for outcome in refused])
+        with self._gossiping:
+            here = [outcome.id for outcome in outcomes if outcome.code == OK]
+            refused = [outcome for outcome in outcomes if outcome.code in FOR_GOOD]
+            self._announced(peer, here)
+            if self._gossip is not None:
+                fresh = [outcome.id for outcome in outcomes if outcome.fresh]
+                if fresh:
+                    self._gossip.admitted(peer, fresh)
+                if refused:
+                    self._gossip.refused([outcome.id for outcome in refused])
         for outcome in refused:
             if outcome.code in NEVER_HONEST:
                 self._network.penalize(peer, PeerError("BAD_TRANSACTION", f"{outcome.code} {outcome.detail}"))

@@ -1,27 +1,91 @@
 """What a transaction and a height cost, counted where the work is done; read by the metrics.
 
-Each node has its own objects, nothing is global. Times are of the event loop's thread: what the verifier's processes
-and the writer's thread do meanwhile is not in them.
+Each node has its own objects, nothing is global. Times are CPU of the event loop's thread, so a machine that others
+keep busy does not make a step dearer; what the verifier's processes and the writers' threads do is not in them. A step
+inside another one is charged to the inner one alone: the steps add up to what the loop spends on the node's own work.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable
+from types import TracebackType
+from typing import Final
+
+STEPS: Final = (
+    "receive",
+    "consensus",
+    "hash",
+    "decode",
+    "admit",
+    "verify",
+    "enter",
+    "gossip",
+    "propose",
+    "check",
+    "execute",
+    "tree",
+    "batch",
+    "commit",
+    "answer",
+    "send",
+)
+"""receive: decrypt, frames; consensus: votes and their signatures; hash, decode, admit (window, seen, room), verify
+(records for the pool), enter (mempool), gossip: of a transaction on its way in; propose, check: a block built, a
+proposal checked; execute, tree, batch, commit (pool, listeners): of a block; answer: HTTP bodies read and written;
+send: seal, write."""
+
+
+class Section:
+    """One step's time: ``with`` it around work that does not wait. Entered again inside itself it is harmless."""
+
+    __slots__ = ("_outer", "_steps", "seconds")
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._outer: list[Section | None] = []
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._outer.append(self._steps.switch(self))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._steps.switch(self._outer.pop())
 
 
 class Steps:
     """Seconds and times of each kind of work since the start."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        """By step of a transaction: admit (hash, decode, window, room), enter, execute, tree, batch."""
+    def __init__(self, cpu_s: Callable[[], float] = time.thread_time) -> None:
+        """``cpu_s`` is the calling thread's CPU time; everything here is called in one thread."""
+        self._cpu_s = cpu_s
+        self._since_s = 0.0
+        self._current: Section | None = None
+        self._sections = {step: Section(self) for step in STEPS}
         self.work: Counter[str] = Counter()
         """How many transactions were hashed, decoded, executed."""
 
-    def add(self, step: str, seconds: float) -> None:
-        """So many seconds were spent in this step."""
-        self.seconds[step] = self.seconds.get(step, 0.0) + seconds
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By step; those never taken are left out."""
+        return {step: section.seconds for step, section in self._sections.items() if section.seconds}
+
+    def of(self, step: str) -> Section:
+        """The section of one of ``STEPS``."""
+        return self._sections[step]
+
+    def switch(self, to: Section | None) -> Section | None:
+        """Charge the time since the last switch to the present section; ``to`` is the present one now, the old one is
+        returned.
+        """
+        now_s, before = self._cpu_s(), self._current
+        if before is not None:
+            before.seconds += now_s - self._since_s
+        self._since_s, self._current = now_s, to
+        return before
 
     def count(self, work: str, times: int) -> None:
         """This was done to so many transactions."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from ledger.transactions import Transaction, signed_digest
 
+from .steps import Steps
 from .verifier import Verifier, record
 
 
@@ -50,8 +51,9 @@ class VerifiedIds:
 class TransactionVerifier:
     """Signatures of transactions: from memory, else from the pool of verifier processes."""
 
-    def __init__(self, verifier: Verifier, verified: VerifiedIds, chain_id: bytes) -> None:
+    def __init__(self, verifier: Verifier, verified: VerifiedIds, chain_id: bytes, steps: Steps | None = None) -> None:
         self._verifier = verifier
+        self._preparing = (steps if steps is not None else Steps()).of("verify")
         self._chain_id = chain_id
         self._epoch = 0
         self.verified = verified
@@ -63,17 +65,20 @@ class TransactionVerifier:
         if epoch != self._epoch:
             self._epoch = epoch
             self.verified.clear()
-        results = [self.verified.known(tx_id) for tx_id, _, _ in items]
-        unknown = [at for at, known in enumerate(results) if not known]
-        if not unknown:
-            return results
-        records = []
-        for at in unknown:
-            _, raw, transaction = items[at]
-            digest = signed_digest(raw, self._chain_id, epoch)
-            records.append(record(transaction.signer, digest, transaction.signature))
-        for at, valid in zip(unknown, await self._verifier.verify(records, urgent=urgent), strict=True):
-            results[at] = valid
-            if valid and epoch == self._epoch:
-                self.verified.add(items[at][0])
+        with self._preparing:
+            results = [self.verified.known(tx_id) for tx_id, _, _ in items]
+            unknown = [at for at, known in enumerate(results) if not known]
+            if not unknown:
+                return results
+            records = []
+            for at in unknown:
+                _, raw, transaction = items[at]
+                digest = signed_digest(raw, self._chain_id, epoch)
+                records.append(record(transaction.signer, digest, transaction.signature))
+        verdicts = await self._verifier.verify(records, urgent=urgent)
+        with self._preparing:
+            for at, valid in zip(unknown, verdicts, strict=True):
+                results[at] = valid
+                if valid and epoch == self._epoch:
+                    self.verified.add(items[at][0])
         return results

@@ -9,9 +9,10 @@ Rules of this file
   ``BATCHES_IN_FLIGHT`` batches to one worker: enough to keep it busy, little enough to lose when it dies.
 * Back-pressure: at most ``RECORDS_QUEUED_MAX`` records of a class wait; whoever brings more waits in turn.
 * Urgent records (a proposed block's transactions) go before others; none waits for more than what is in flight.
+* A record that is asked for again while it waits or is in flight is not sent again: one answer settles all.
 * A worker that dies or hangs is replaced and its unanswered batches are given out again. Workers that die again and
   again without finishing a batch are an OperatorError: something is wrong with the installation.
-* With ``workers = 0`` the same records are verified in this process, in slices (tests, tools).
+* A handful of records on a quiet node, and all with ``workers = 0``, are verified in this process, in slices.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from ledger.errors import InvariantViolation, OperatorError
 from . import verify_worker
 from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES, RESULT_BYTES
 
+HERE_RECORDS_MAX: Final = 4
+"""So few are verified in this process when no batch waits: two switches of processes cost more than 60 µs each."""
 BATCHES_IN_FLIGHT: Final = 2
 RECORDS_QUEUED_MAX: Final = 16_384
 FAILED_STARTS_MAX: Final = 5
@@ -74,9 +77,11 @@ class _Job:
 
 
 _Part = tuple[_Job, int]
-"""A record in a queue: its job and its position there."""
-_NextBatch = Callable[[deque[list[_Part]]], Awaitable[bytes]]
-_Answered = Callable[[list[_Part], int], None]
+"""Who waits for a record: a job, and the record's position there."""
+_Batch = list[bytes]
+"""Records sent together."""
+_NextBatch = Callable[[deque[_Batch]], Awaitable[bytes]]
+_Answered = Callable[[_Batch, int], None]
 
 
 class Verifier:
@@ -89,14 +94,22 @@ class Verifier:
         on_restart: Callable[[str], None] = lambda reason: None,
         python: str = sys.executable,
         answer_timeout_s: float = ANSWER_TIMEOUT_S,
+        here_max: int = 0,
     ) -> None:
-        """``on_restart`` is told why a worker had to be replaced."""
+        """``on_restart`` is told why a worker had to be replaced.
+
+        Up to ``here_max`` records are verified in this process while nothing waits for the workers.
+        """
         self._count = workers
+        self._here_max = here_max
         self._on_restart = on_restart
         self._python = python
         self._answer_timeout_s = answer_timeout_s
-        self._urgent: deque[_Part] = deque()
-        self._ordinary: deque[_Part] = deque()
+        self._urgent: deque[bytes] = deque()
+        self._ordinary: deque[bytes] = deque()
+        self._asked: dict[bytes, list[_Part]] = {}
+        """Of each record that waits or is in flight: who wants to know."""
+        self._sent: set[bytes] = set()
         self._changed = asyncio.Condition()
         self._closed = False
         self._pids: dict[int, int] = {}
@@ -121,7 +134,7 @@ class Verifier:
             raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
         if not records:
             return []
-        if self._count == 0:
+        if self._count == 0 or (len(records) <= self._here_max and not self.queued and not self._closed):
             return await self._verify_here(records)
         job = _Job(records, asyncio.get_running_loop().create_future(), [False] * len(records), len(records))
         queue = self._urgent if urgent else self._ordinary
@@ -131,9 +144,16 @@ class Verifier:
                 await self._changed.wait_for(lambda: self._closed or len(queue) < RECORDS_QUEUED_MAX)
                 if self._closed:
                     raise asyncio.CancelledError("the verifier has been shut down")
-                queue.extend((job, at) for at in part)
+                for at in part:
+                    self._ask(records[at], (job, at), queue)
                 self._changed.notify_all()
         return await job.done
+
+    def _ask(self, item: bytes, part: _Part, queue: deque[bytes]) -> None:
+        waiting = self._asked.setdefault(item, [])
+        waiting.append(part)
+        if len(waiting) == 1 or (queue is self._urgent and item not in self._sent):
+            queue.append(item)  # in both queues when it has become urgent: whichever comes second finds it gone
 
     async def _verify_here(self, records: Sequence[bytes]) -> list[bool]:
         results: list[bool] = []
@@ -160,10 +180,12 @@ class Verifier:
     async def _shut(self) -> None:
         async with self._changed:
             self._closed = True
-            for queue in (self._urgent, self._ordinary):
-                for job, _ in queue:
+            for parts in self._asked.values():
+                for job, _ in parts:
                     job.done.cancel()
+            for queue in (self._urgent, self._ordinary):
                 queue.clear()
+            self._asked.clear()
             self._changed.notify_all()
 
     async def _keep_worker(self, number: int) -> None:
@@ -194,33 +216,48 @@ class Verifier:
                     exit_code=1,
                 )
 
-    async def _next_batch(self, in_flight: deque[list[_Part]]) -> bytes:
+    async def _next_batch(self, in_flight: deque[_Batch]) -> bytes:
         """Wait for work and move up to a batch of it into flight; returns the bytes for the worker."""
         async with self._changed:
             while True:
                 await self._changed.wait_for(lambda: self.queued > 0)
-                parts: list[_Part] = []
+                batch: _Batch = []
                 for queue in (self._urgent, self._ordinary):
-                    while queue and len(parts) < BATCH_RECORDS_MAX:
-                        part = queue.popleft()
-                        if not part[0].done.done():  # else its caller was cancelled
-                            parts.append(part)
+                    while queue and len(batch) < BATCH_RECORDS_MAX:
+                        item = queue.popleft()
+                        if self._is_wanted(item):
+                            batch.append(item)
+                            self._sent.add(item)
                 self._changed.notify_all()
-                if parts:
-                    in_flight.append(parts)
-                    return bytes((len(parts),)) + b"".join(job.records[at] for job, at in parts)
+                if batch:
+                    in_flight.append(batch)
+                    return bytes((len(batch),)) + b"".join(batch)
 
-    def _answered(self, parts: list[_Part], bits: int) -> None:
-        for number, (job, at) in enumerate(parts):
-            job.settle(at, bool(bits >> number & 1))
+    def _is_wanted(self, item: bytes) -> bool:
+        """Whether a record from a queue is to be sent: not answered or sent meanwhile, and its callers still wait."""
+        parts = self._asked.get(item)
+        if parts is None or item in self._sent:
+            return False
+        if all(job.done.done() for job, _ in parts):
+            del self._asked[item]
+            return False
+        return True
+
+    def _answered(self, batch: _Batch, bits: int) -> None:
+        for number, item in enumerate(batch):
+            self._sent.discard(item)
+            for job, at in self._asked.pop(item, ()):
+                job.settle(at, bool(bits >> number & 1))
         self.stats.batches += 1
-        self.stats.records += len(parts)
-        self.stats.invalid += len(parts) - bits.bit_count()
+        self.stats.records += len(batch)
+        self.stats.invalid += len(batch) - bits.bit_count()
 
-    async def _give_back(self, in_flight: deque[list[_Part]]) -> None:
+    async def _give_back(self, in_flight: deque[_Batch]) -> None:
         async with self._changed:
             while in_flight:
-                self._urgent.extendleft(reversed(in_flight.pop()))
+                batch = in_flight.pop()
+                self._sent.difference_update(batch)
+                self._urgent.extendleft(reversed(batch))
             self._changed.notify_all()
 
 
@@ -233,7 +270,7 @@ class _Worker:
     """One process, from its start to its end. The batches it owes answers for are in ``in_flight``, oldest first."""
 
     def __init__(self, answer_timeout_s: float) -> None:
-        self.in_flight: deque[list[_Part]] = deque()
+        self.in_flight: deque[_Batch] = deque()
         self.answers = 0
         self._answer_timeout_s = answer_timeout_s
         self._process: asyncio.subprocess.Process | None = None

@@ -40,6 +40,7 @@ from .limits import (
     WANTED_PER_PEER_MAX,
     Channel,
 )
+from .meter import NO_METER, Meter
 from .network import Network
 
 ID_BYTES: Final = 32
@@ -166,6 +167,8 @@ class GossipPolicy:
         self._push_ids: list[bytes] = []
         self._push_bytes = 0
         self._push_due_s: float | None = None
+        self._pushed_s = -PUSH_DELAY_S
+        """When the last push left: a quiet node does not wait for others to join the next one."""
         self._announce: dict[bytes, _Batch] = {}
         self._wanted: OrderedDict[bytes, _Want] = OrderedDict()
         """By deadline: every asking lasts equally long and goes to the end."""
@@ -197,7 +200,7 @@ class GossipPolicy:
         if self._push_bytes >= PUSH_BYTES or len(self._push) >= PUSH_ITEMS_MAX:
             self._push_due_s = now_s
         elif self._push_due_s is None:
-            self._push_due_s = now_s + PUSH_DELAY_S
+            self._push_due_s = max(now_s, self._pushed_s + PUSH_DELAY_S)
 
     def admitted(self, source: bytes, ids: Sequence[bytes], now_s: float) -> None:
         """The mempool took these, which ``source`` had sent."""
@@ -259,9 +262,11 @@ class GossipPolicy:
                 sources = self._wanted[transaction_id].sources
                 if peer not in sources:
                     sources.append(peer)
+            elif self._is_coming(transaction_id):
+                continue  # it will be admitted or refused soon, and remembered then
             elif self._pool.is_known(transaction_id):
                 self._remember(transaction_id, bit)
-            elif len(self._wanted) < WANTED_IDS_MAX and not self._is_coming(transaction_id):
+            elif len(self._wanted) < WANTED_IDS_MAX:
                 self._wanted[transaction_id] = _Want([peer])
                 missing.append(transaction_id)
         return self._ask(missing, now_s)
@@ -283,6 +288,7 @@ class GossipPolicy:
         """What is due by ``now_s``."""
         out: list[Outgoing] = []
         if self._push_due_s is not None and self._push_due_s <= now_s:
+            self._pushed_s = now_s
             out += self._pushes()
         for source in [source for source, batch in self._announce.items() if batch.due_s <= now_s]:
             out += self._announcements(source, self._announce.pop(source).ids)
@@ -341,8 +347,10 @@ class TransactionGossip:
         pool: Pool,
         clock: Clock,
         is_coming: Callable[[bytes], bool] = lambda transaction_id: False,
+        meter: Meter = NO_METER,
     ) -> None:
         self._network = network
+        self._gossiping = meter.of("gossip")
         self._policy = GossipPolicy(pool, is_coming)
         self._clock = clock
         self._alarm = Alarm(clock)
@@ -369,10 +377,11 @@ class TransactionGossip:
 
     def on_message(self, peer: bytes, payload: bytes) -> list[bytes]:
         """A message of the transaction class; the ids that ``peer`` announced in it. Raises ``PeerError`` MALFORMED."""
-        message = parse_gossip(payload)
-        self._send(self._policy.received(peer, message, self._clock.monotonic_s()))
-        self._replan()
-        return split_ids(message.ids) if isinstance(message, Announce) else []
+        with self._gossiping:
+            message = parse_gossip(payload)
+            self._send(self._policy.received(peer, message, self._clock.monotonic_s()))
+            self._replan()
+            return split_ids(message.ids) if isinstance(message, Announce) else []
 
     def on_peer(self, peer: bytes, up: bool) -> None:
         """A peer came or went."""
@@ -398,6 +407,7 @@ class TransactionGossip:
             self._planned_s = due_s = self._policy.next_due_s()
             now_s = self._clock.monotonic_s()
             if due_s is not None and due_s <= now_s:
-                self._send(self._policy.poll(now_s))
+                with self._gossiping:
+                    self._send(self._policy.poll(now_s))
             else:
                 await self._alarm.wait(None if due_s is None else due_s - now_s)

@@ -117,7 +117,7 @@ REQUESTS_SERVED_MAX: Final = 64
 """Questions being answered; one more is refused as BUSY."""
 
 PUSH_DELAY_S: Final = 0.005
-"""How long an admitted transaction waits for others to be pushed with it."""
+"""After one push the next one waits so long for others to go with it; the first one leaves at once."""
 PUSH_BYTES: Final = 262_144
 """A batch this large is pushed at once."""
 PUSH_ITEMS_MAX: Final = 4_096

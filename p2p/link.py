@@ -12,7 +12,7 @@ Rules of this file:
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,7 @@ from .limits import (
     Channel,
     ChannelLimits,
 )
+from .meter import NO_METER, Meter
 from .rate import InboundLimits
 from .reasons import CloseReason, told
 
@@ -81,6 +82,7 @@ class Link:
         address: tuple[str, int],
         clock: Clock,
         limits: dict[Channel, ChannelLimits] = CHANNEL_LIMITS,
+        meter: Meter = NO_METER,
     ) -> None:
         self.peer = established.session.remote
         self.version = established.version
@@ -101,6 +103,7 @@ class Link:
         self._limits = limits
         self._rates = InboundLimits(limits, clock.monotonic_s())
         self._traffic = Traffic()
+        self._receiving, self._sending = meter.of("receive"), meter.of("send")
         self._wake = Alarm(clock)
         self._room: deque[asyncio.Future[None]] = deque()
         self._dead = False
@@ -197,7 +200,8 @@ class Link:
             while not self._over:
                 batch = b"" if self.reason is not None and self.reason.by != "us" else self._next_batch()
                 if batch:
-                    self._writer.write(batch)
+                    with self._sending:
+                        self._writer.write(batch)
                     self._writing_since_s = self._clock.monotonic_s()
                     await self._writer.drain()
                     self._writing_since_s = None
@@ -218,13 +222,14 @@ class Link:
         # Small messages share one write; a large one is cut so that priority is decided again after each frame.
         parts: list[bytes] = []
         size = 0
-        while size < FRAME_PAYLOAD_BYTES_MAX:
-            frame = self.queue.next_frame()
-            if frame is None:
-                break
-            self._traffic.bytes_out[Channel(frame[0] & 3)] += len(frame) - 1
-            parts.append(seal(self._cipher, frame))
-            size += len(frame)
+        with self._sending:
+            while size < FRAME_PAYLOAD_BYTES_MAX:
+                frame = self.queue.next_frame()
+                if frame is None:
+                    break
+                self._traffic.bytes_out[Channel(frame[0] & 3)] += len(frame) - 1
+                parts.append(seal(self._cipher, frame))
+                size += len(frame)
         return b"".join(parts)
 
     def _release_waiters(self) -> None:
@@ -247,10 +252,9 @@ class Link:
             if self._dead:
                 continue
             try:
-                for message in self._frames.feed(data):
-                    await self._receive(message, deliver)
-                    if self._dead:
-                        break
+                messages = self._frames.feed(data)
+                while (pending := self._take(messages, deliver)) is not None:
+                    await self._wait_for(pending)
             except PeerError as error:
                 self.close(error.code, error.detail)
                 self._dead = True
@@ -258,22 +262,36 @@ class Link:
                 self.close("MALFORMED", error.detail)
                 self._dead = True
 
-    async def _receive(self, message: Message, deliver: Callable[["Link", Message], Awaitable[None] | None]) -> None:
+    def _take(
+        self, messages: Iterator[Message], deliver: Callable[["Link", Message], Awaitable[None] | None]
+    ) -> Awaitable[None] | None:
+        """Deliver until a receiver wants to be waited for (what to await), or nothing is left to deliver."""
+        with self._receiving:
+            while not self._dead and (message := next(messages, None)) is not None:
+                pending = self._receive(message, deliver)
+                if pending is not None:
+                    return pending
+        return None
+
+    def _receive(
+        self, message: Message, deliver: Callable[["Link", Message], Awaitable[None] | None]
+    ) -> Awaitable[None] | None:
         channel, size = message.channel, len(message.payload)
         self._traffic.bytes_in[channel] += size
         if not self._rates.allow(channel, size, self._clock.monotonic_s()):
             raise PeerError("FLOOD", f"{channel.name.lower()} messages over the limit")
         if channel is Channel.CONTROL:
             self._control(message)
-            return
-        pending = deliver(self, message)
-        if pending is not None:
-            self._delivering = True
-            try:
-                await pending
-            finally:
-                self._delivering = False
-                self._heard_s = self._clock.monotonic_s()
+            return None
+        return deliver(self, message)
+
+    async def _wait_for(self, pending: Awaitable[None]) -> None:
+        self._delivering = True
+        try:
+            await pending
+        finally:
+            self._delivering = False
+            self._heard_s = self._clock.monotonic_s()
 
     def _control(self, message: Message) -> None:
         value = parse_control(message)

@@ -37,6 +37,7 @@ from .limits import (
     Channel,
 )
 from .link import Direction, Link, tune_socket
+from .meter import NO_METER, Meter
 from .noise import NodeKey
 from .peers import Address, PeerInfo, PeerState, Stranger, Strangers
 from .reasons import CloseReason, LinkRefused, is_fault
@@ -65,6 +66,7 @@ class Network:
         applicant: Callable[[bytes], bool] = lambda key: False,
         clock: Clock | None = None,
         chance: random.Random | None = None,
+        meter: Meter = NO_METER,
     ) -> None:
         """``peers``: static addresses by node public key. ``allow``: whether a node key may have a link now.
 
@@ -78,6 +80,7 @@ class Network:
         self._on_peer = on_peer
         self._clock: Clock = clock or SystemClock()
         self._chance = chance or random.Random()
+        self._meter = meter
         self._states: dict[bytes, PeerState] = {}
         self._strangers = Strangers()
         self._requests = Requests(self, on_request, self._clock)
@@ -321,6 +324,7 @@ class Network:
             address=address,
             clock=self._clock,
             limits=CHANNEL_LIMITS if established.full else STATUS_ONLY_LIMITS,
+            meter=self._meter,
         )
         self._links.add(link)
         verdict = self._verdict(link.peer, dialled)

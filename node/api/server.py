@@ -26,6 +26,7 @@ from p2p.rate import TokenBucket
 
 from ..config import ApiSection, split_address
 from ..metrics import Metrics
+from ..steps import Steps
 from .answers import answer, problem
 from .blocks import Blocks
 from .claim_views import ClaimViews
@@ -62,12 +63,12 @@ class Route:
         return (self.handler.__doc__ or "").strip()
 
 
-def routes(view: NodeView, waiters: CommitWaiters, feeds: Feeds) -> list[Route]:
+def routes(view: NodeView, waiters: CommitWaiters, feeds: Feeds, steps: Steps | None = None) -> list[Route]:
     """Every route of the API."""
     blocks, ledger = Blocks(view), LedgerViews(view)
     claims, consortium = ClaimViews(view), ConsortiumViews(view)
     light = LightClients(view)
-    submitting, operating = Submitting(view, waiters), Operating(view)
+    submitting, operating = Submitting(view, waiters, steps), Operating(view)
 
     async def openapi(request: web.Request) -> web.StreamResponse:
         """This API as an OpenAPI 3.1 document."""
@@ -150,6 +151,7 @@ def make_app(
     on_bug: Callable[[Exception], None],
     *,
     now_s: Callable[[], float],
+    steps: Steps | None = None,
 ) -> web.Application:
     """The aiohttp application. ``on_bug`` gets what no handler may raise; the node must stop."""
     rates = ClientRates(section.requests_per_second, now_s)
@@ -195,7 +197,7 @@ def make_app(
             raise
 
     feeds = Feeds(view, waiters)
-    table = routes(view, waiters, feeds)
+    table = routes(view, waiters, feeds, steps)
 
     async def index(request: web.Request) -> web.StreamResponse:
         """This list."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -20,16 +21,18 @@ from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.transactions import decode_transaction, transaction_id
 
 from ..admission import Outcome, Source
+from ..steps import Steps
 from . import asked
 from .answers import RETRY_AFTER_SECONDS, RETRYABLE, answer, bad_request, not_found, plain, problem
 from .view import NodeView, StateAt
-from .waiters import CommitWaiters
+from .waiters import CommitWaiters, Result
 
 TRANSACTIONS_MAX: Final = BLOCK_TRANSACTIONS_MAX
 """Most transactions of one request."""
 WAIT_SECONDS_DEFAULT: Final = 10
 WAIT_SECONDS_MAX: Final = 60
 
+EMPTY: Final[Mapping[bytes, Result]] = MappingProxyType({})
 Raws = tuple[list[bytes], bool]
 """The transactions of a request, and whether it was a single one rather than a list."""
 
@@ -91,12 +94,17 @@ _READERS: Final[dict[str, Callable[[bytes], Raws]]] = {
 }
 
 
-async def read_transactions(request: web.Request) -> Raws:
-    """The transactions of a request. Raises ``TransactionRejected`` UNSUPPORTED_MEDIA_TYPE, BAD_REQUEST, TOO_LARGE."""
+def reader_of(request: web.Request) -> Callable[[bytes], Raws]:
+    """How its body is read. Raises ``TransactionRejected`` UNSUPPORTED_MEDIA_TYPE."""
     reader = _READERS.get(request.content_type)
     if reader is None:
         raise TransactionRejected("UNSUPPORTED_MEDIA_TYPE", f"{request.content_type}; it takes {', '.join(_READERS)}")
-    raws, single = reader(await request.read())
+    return reader
+
+
+def read_transactions(reader: Callable[[bytes], Raws], body: bytes) -> Raws:
+    """The transactions of a request's body. Raises ``TransactionRejected`` BAD_REQUEST, TOO_LARGE."""
+    raws, single = reader(body)
     if not raws:
         raise bad_request("the list holds no transaction")
     if len(raws) > TRANSACTIONS_MAX:
@@ -110,25 +118,33 @@ async def read_transactions(request: web.Request) -> Raws:
 class Committed:
     """Where transactions were committed, and their receipts. One for each answer: a block's receipts are read once."""
 
-    def __init__(self, at: StateAt) -> None:
+    def __init__(self, at: StateAt, results: Mapping[bytes, Result] = EMPTY) -> None:
+        """``results``: those that are known without reading."""
         self._at = at
+        self._results = results
         self._receipts: dict[int, list[Receipt]] = {}
 
     def find(self, tx_id: bytes) -> dict[str, Any] | None:
         """The committed transaction, or ``None``."""
-        place = self._at.blocks.place_of(tx_id)
-        if place is None or place.height > self._at.height:
+        result = self._results.get(tx_id) or self._read(tx_id)
+        if result is None:
             return None
-        receipt = self._receipts_of(place.height)[place.position]
+        height, position, receipt = result
         return {
             "id": tx_id.hex(),
             "status": "committed",
-            "height": place.height,
-            "position": place.position,
+            "height": height,
+            "position": position,
             "code": receipt.code,
             "detail": list(receipt.detail),
             "message": CODES[receipt.code],
         }
+
+    def _read(self, tx_id: bytes) -> Result | None:
+        place = self._at.blocks.place_of(tx_id)
+        if place is None or place.height > self._at.height:
+            return None
+        return place.height, place.position, self._receipts_of(place.height)[place.position]
 
     def _receipts_of(self, height: int) -> list[Receipt]:
         """Of a block's transactions, in body order: those of its deadlines come first and are left out."""
@@ -142,9 +158,10 @@ class Committed:
 class Submitting:
     """Routes under ``/v1/transactions``."""
 
-    def __init__(self, view: NodeView, waiters: CommitWaiters) -> None:
+    def __init__(self, view: NodeView, waiters: CommitWaiters, steps: Steps | None = None) -> None:
         self._view = view
         self._waiters = waiters
+        self._answering = (steps if steps is not None else Steps()).of("answer")
 
     def _lookup(self, committed: Committed, tx_id: bytes, valid_until_ms: int | None = None) -> dict[str, Any] | None:
         """What is known of a transaction; ``None``: nothing."""
@@ -192,14 +209,23 @@ class Submitting:
         """Submit one or many: ?wait=none|checked|committed &timeout=seconds. Bodies: octet-stream, msgpack, JSON."""
         wait = asked.one_of(request, "wait", ("checked", "none", "committed"))
         timeout_s = asked.integer(request, "timeout", WAIT_SECONDS_DEFAULT, low=0, high=WAIT_SECONDS_MAX)
-        raws, single = await read_transactions(request)
+        if self._view.admission.refused_at_the_door():
+            raise TransactionRejected("MEMPOOL_FULL", "more waits than the network commits in seconds")
+        raws, single = await self._raws(request)
         if wait == "none":
             return self._left_in_the_inbox(raws)
         outcomes = await self._view.admission.submit(raws, Source.CLIENT)
         if wait == "committed":
-            settled = await self._settled(outcomes, timeout_s)
-            return self._answer(outcomes, single, 200 if settled else 202)
-        return self._answer(outcomes, single, 200)
+            found: dict[bytes, Result] = {}
+            settled = await self._settled(outcomes, timeout_s, found)
+            return self._answer(outcomes, single, 200 if settled else 202, found)
+        return self._answer(outcomes, single, 200, EMPTY)
+
+    async def _raws(self, request: web.Request) -> Raws:
+        reader = reader_of(request)
+        body = await request.read()
+        with self._answering:
+            return read_transactions(reader, body)
 
     def _left_in_the_inbox(self, raws: Sequence[bytes]) -> web.Response:
         if not self._view.admission.offer(raws, Source.CLIENT):
@@ -207,15 +233,28 @@ class Submitting:
         ids = [{"id": transaction_id(raw).hex(), "status": "received"} for raw in raws]
         return answer({"transactions": ids}, 202)
 
-    async def _settled(self, outcomes: Sequence[Outcome], timeout_s: float) -> bool:
+    async def _settled(self, outcomes: Sequence[Outcome], timeout_s: float, found: dict[bytes, Result]) -> bool:
         """Wait for those that were admitted. Nothing else runs between the look at their states and the waiting."""
-        view = self._view
-        admitted = {outcome.id for outcome in outcomes if outcome.code == OK}
-        settled = {tx_id for tx_id in admitted if view.mempool.expired(tx_id) or view.current.blocks.place_of(tx_id)}
-        return await self._waiters.wait(admitted - settled, timeout_s)
+        with self._answering:
+            waiting = {outcome.id for outcome in outcomes if outcome.code == OK and not self._is_settled(outcome.id)}
+        return await self._waiters.wait(waiting, timeout_s, found)
 
-    def _answer(self, outcomes: Sequence[Outcome], single: bool, status: int) -> web.Response:
-        committed = Committed(self._view.current)
+    def _is_settled(self, tx_id: bytes) -> bool:
+        view = self._view
+        if tx_id in view.mempool:  # what waits is in no block
+            return False
+        return view.mempool.expired(tx_id) or view.current.blocks.place_of(tx_id) is not None
+
+    def _answer(
+        self, outcomes: Sequence[Outcome], single: bool, status: int, found: Mapping[bytes, Result]
+    ) -> web.Response:
+        with self._answering:
+            return self._written(outcomes, single, status, found)
+
+    def _written(
+        self, outcomes: Sequence[Outcome], single: bool, status: int, found: Mapping[bytes, Result]
+    ) -> web.Response:
+        committed = Committed(self._view.current, found)
         items = [self._item(committed, outcome) for outcome in outcomes]
         refused = [outcome for outcome in outcomes if outcome.code not in (OK, "DUPLICATE")]
         if single and refused:

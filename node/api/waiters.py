@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
+from ledger.blocks import Receipt
 from ledger.errors import TransactionRejected
+
+Result = tuple[int, int, Receipt]
+"""Of a committed transaction: height, position in the body, receipt."""
 
 
 class _Waiter:
-    __slots__ = ("done", "open")
+    __slots__ = ("done", "found", "open")
 
-    def __init__(self, ids: set[bytes]) -> None:
+    def __init__(self, ids: set[bytes], found: dict[bytes, Result]) -> None:
         self.open = ids
+        self.found = found
         self.done = asyncio.Event()
 
 
@@ -28,15 +33,21 @@ class CommitWaiters:
     def __len__(self) -> int:
         return self._count
 
-    def settled(self, ids: Iterable[bytes]) -> None:
-        """A block is committed durably, and with it these transactions are committed or expired."""
+    def settled(self, ids: Iterable[bytes], results: Callable[[], Mapping[bytes, Result]] = dict) -> None:
+        """A block is committed durably, and with it these transactions are committed or expired.
+
+        ``results`` is asked when anybody waits.
+        """
         self._next_block.set()
         self._next_block = asyncio.Event()
         if not self._of:
             return
+        found = results()
         for tx_id in ids:
             for waiter in self._of.pop(tx_id, ()):
                 waiter.open.discard(tx_id)
+                if tx_id in found:
+                    waiter.found[tx_id] = found[tx_id]
                 if not waiter.open:
                     waiter.done.set()
 
@@ -44,12 +55,13 @@ class CommitWaiters:
         """Set as soon as one more block is committed. Take it *before* looking at the present head."""
         return self._next_block
 
-    async def wait(self, ids: Iterable[bytes], timeout_s: float) -> bool:
+    async def wait(self, ids: Iterable[bytes], timeout_s: float, found: dict[bytes, Result] | None = None) -> bool:
         """Wait until all are settled, at most ``timeout_s``; returns whether they are. Unsettled ids only.
 
+        What became of them meanwhile is put into ``found``, so that nobody has to read it from the disk.
         Raises ``TransactionRejected`` TOO_MANY_WAITERS.
         """
-        waiter = _Waiter(set(ids))
+        waiter = _Waiter(set(ids), {} if found is None else found)
         if not waiter.open:
             return True
         if self._count >= self._count_max:

@@ -213,6 +213,7 @@ async def test_committed_meanwhile_by_others_is_a_duplicate() -> None:
     task = asyncio.create_task(node.admission.submit([raw], Source.CLIENT))
     await asyncio.sleep(0)
     node.chain.committed.add(transaction_id(raw))
+    node.chain.head_time_ms += 1
     node.verifier.gate.set()
     assert [outcome.code for outcome in await task] == ["DUPLICATE"]
     assert not node.handed

@@ -136,7 +136,7 @@ async def test_workers_that_never_answer_are_an_operators_error(python: str) -> 
 async def test_a_full_queue_makes_the_caller_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RECORDS_QUEUED_MAX", 2 * BATCH_RECORDS_MAX)
     pool = Verifier(1)
-    records = [_record(0)] * (5 * BATCH_RECORDS_MAX)
+    records = [_record(number) for number in range(5 * BATCH_RECORDS_MAX)]
     waiting = asyncio.create_task(pool.verify(records))
     for _ in range(20):
         await asyncio.sleep(0)
@@ -151,7 +151,8 @@ async def test_urgent_records_overtake_those_that_wait() -> None:
     order: list[str] = []
 
     async def one(name: str, count: int, *, urgent: bool) -> None:
-        await pool.verify([_record(0)] * count, urgent=urgent)
+        first = 0 if urgent else 1_000
+        await pool.verify([_record(number) for number in range(first, first + count)], urgent=urgent)
         order.append(name)
 
     tasks = [asyncio.create_task(one("transactions", 640, urgent=False))]
@@ -161,6 +162,41 @@ async def test_urgent_records_overtake_those_that_wait() -> None:
     async with running(pool), asyncio.timeout(20):
         await asyncio.gather(*tasks)
     assert order == ["block", "transactions"]
+
+
+@pytest.mark.asyncio
+async def test_what_waits_or_is_in_flight_is_verified_once_and_an_urgent_asker_does_not_wait_for_the_rest() -> None:
+    pool = Verifier(1)
+    order: list[str] = []
+
+    async def one(name: str, numbers: range, *, urgent: bool) -> None:
+        results = await pool.verify([_record(number) for number in numbers], urgent=urgent)
+        assert results == [True] * len(numbers)
+        order.append(name)
+
+    tasks = [asyncio.create_task(one("admission", range(1_000, 1_400), urgent=False))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(one("block", range(1_350, 1_380), urgent=True)))
+    await asyncio.sleep(0)
+    async with running(pool), asyncio.timeout(20):
+        await asyncio.gather(*tasks)
+    assert order == ["block", "admission"]
+    assert pool.stats.records == 400
+
+
+@pytest.mark.asyncio
+async def test_a_handful_is_verified_here_unless_something_waits_for_the_workers() -> None:
+    pool = Verifier(1, here_max=2)
+    assert await within(20, pool.verify([_record(0), _record(1)])) == [True, True]  # no worker runs
+    longer = asyncio.create_task(pool.verify([_record(number) for number in range(3)]))
+    await asyncio.sleep(0)
+    behind = asyncio.create_task(pool.verify([_record(4)]))
+    await asyncio.sleep(0)
+    assert not longer.done()
+    assert not behind.done()
+    async with running(pool):
+        assert await within(20, _result(longer)) == [True] * 3
+        assert await within(20, _result(behind)) == [True]
 
 
 @pytest.mark.asyncio

@@ -46,6 +46,7 @@ def tx(number: int) -> tuple[bytes, bytes]:
 
 X, RAW = tx(1)
 Y, RAW_Y = tx(2)
+Z = tx(3)[0]
 
 
 class FakePool:
@@ -81,20 +82,25 @@ def read(outgoing: list[Outgoing]) -> list[tuple[tuple[bytes, ...], GossipMessag
     return [(out.peers, parse_gossip(out.payload)) for out in outgoing]
 
 
-def test_what_this_node_admits_is_pushed_once_to_all_in_one_batch_after_a_moment() -> None:
+def test_a_quiet_node_pushes_at_once_to_all_and_after_a_push_gathers_for_a_moment() -> None:
     node, _ = policy(A, B)
     node.submit(X, RAW, 1.0)
-    node.submit(Y, RAW_Y, 1.003)
+    assert node.next_due_s() == 1.0
+    assert read(node.poll(1.0)) == [((A, B), Push((RAW,)))]
+    node.submit(Y, RAW_Y, 1.001)
+    node.submit(Z, RAW, 1.003)
     assert node.next_due_s() == 1.0 + PUSH_DELAY_S
     assert node.poll(1.004) == []
-    assert read(node.poll(1.0 + PUSH_DELAY_S)) == [((A, B), Push((RAW, RAW_Y)))]
-    assert node.holders(X) == {A, B}
+    assert read(node.poll(1.0 + PUSH_DELAY_S)) == [((A, B), Push((RAW_Y, RAW)))]
+    assert node.holders(X) == node.holders(Z) == {A, B}
     assert node.next_due_s() is None
     assert node.poll(1_000.0) == []
 
 
 def test_a_full_batch_is_pushed_at_once_and_cut_at_the_limits() -> None:
     node, _ = policy(A)
+    node.submit(Z, b"0", 1.0)
+    assert len(node.poll(1.0)) == 1
     node.submit(X, bytes(PUSH_BYTES - 1), 1.0)
     assert node.poll(1.0) == []
     node.submit(Y, b"1", 1.0)
