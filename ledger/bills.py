@@ -43,6 +43,7 @@ class RunningSums:
         self._between: dict[tuple[int, int, int], int] = {}
         self._classes: dict[tuple[int, int], int] = {}
         self._caps: dict[int, int] = {}
+        self._charges: dict[tuple[int, int, int, int], int] = {}
         single = {version.params.classes[0].class_id for _, version in self.versions}
         uniform = len(single) == 1 and all(len(version.params.classes) == 1 for _, version in self.versions)
         self._only_class = single.pop() if uniform else None
@@ -120,9 +121,14 @@ class RunningSums:
 
     def charge(self, birth_month: int, from_period: int, base: int, period: int) -> int:
         """What a settled ``period`` charges a member of these birth month, from and base, fen."""
-        before = self.charged_before(birth_month, from_period, base, period)
-        cap = self.cap(year_of(period))
-        return min(cap, before + self.between(birth_month, period, period + 1)) - min(cap, before)
+        key = (birth_month, from_period, base, period)
+        found = self._charges.get(key)
+        if found is None:
+            before = self.charged_before(birth_month, from_period, base, period)
+            cap = self.cap(year_of(period))
+            found = min(cap, before + self.between(birth_month, period, period + 1)) - min(cap, before)
+            self._charges[key] = found
+        return found
 
     def span_bill(self, birth_month: int, from_period: int, to_period: int, base: int) -> int:
         """The bill of one span up to ``to_period`` exclusive, as far as it is settled, fen."""

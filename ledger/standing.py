@@ -116,10 +116,24 @@ class Changes:
             if before == after:
                 return
             self.state.put(member_id, after)
+            if self._counts_alike(before, after):
+                return
             self._count(before, -1)
             if after.to_period <= self.plan.period < before.to_period:
                 self._lost += live_arrears(before, self.plan)
         self._count(after, 1)
+
+    def _counts_alike(self, before: Member, after: Member) -> bool:
+        """Whether both rows add the same, one to the same cohort and no more: most changes are only of money."""
+        pending = self.plan.period
+        return (
+            counted(before)
+            and counted(after)
+            and before.from_period == after.from_period
+            and before.base_fen == after.base_fen
+            and before.fail_period != pending
+            and after.fail_period != pending
+        )
 
     def count_new(self, birth_month: int, from_period: int, members: int) -> None:
         """New members of one birth month, stored already."""
