@@ -9,7 +9,7 @@ DEMO_DIR ?= build/demo
 DEMO_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sabotage test lint sim e2e interop reference dist clean
+.PHONY: help setup demo demo-sabotage test lint sim e2e e2e-deep interop reference dist clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -41,12 +41,14 @@ lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
 sim: $(STAMP) ## seeded simulation of whole networks
 	$(BIN)/python -m pytest -n auto tests/simulator
 
-e2e: $(STAMP) ## real processes: a short demo, kill -9, rubbish input
+e2e: $(STAMP) ## real processes: a short demo, kill -9, pauses, cuts, full disks, rubbish input
 	$(BIN)/python -m pytest tests/e2e -m e2e -x
+
+e2e-deep: $(STAMP) ## more of that, and longer: what docs/e2e-deep.md records
+	$(BIN)/python -m pytest tests/e2e -m e2e_deep
 
 interop: $(STAMP) ## public verifiers and tools against our formats
 	$(BIN)/python -m pytest tests/interop -m interop -x
-	@echo "still missing: strace (what is written before what is sent) comes with its issue"
 
 reference: $(STAMP) ## docs/reference, docs/claims.md and configs/node.toml, made from the program
 	$(BIN)/python -m cli.reference

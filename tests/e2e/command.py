@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,11 +39,16 @@ class Ran:
         return error
 
 
-def huzhu(*arguments: str | Path, environ: Mapping[str, str] | None = None, seconds: float = SECONDS) -> Ran:
-    """Run one command to its end."""
+def huzhu(
+    *arguments: str | Path,
+    environ: Mapping[str, str] | None = None,
+    seconds: float = SECONDS,
+    prefix: Sequence[str] = (),
+) -> Ran:
+    """Run one command to its end; ``prefix`` stands before it, for another mount namespace."""
     texts = tuple(map(str, arguments))
     done = subprocess.run(
-        [*command(), *texts],
+        [*prefix, *command(), *texts],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=seconds,

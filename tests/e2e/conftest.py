@@ -7,6 +7,7 @@ from types import FrameType
 import pytest
 
 from tests.e2e.network import LiveNetwork
+from tests.e2e.reporting import LINES
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -32,6 +33,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
 def four(shared: LiveNetwork) -> LiveNetwork:
     """The shared network with its four validators ready, whatever the test before did to it."""
     return shared.up()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the manifests measured."""
+    if LINES:
+        terminalreporter.section("manifests")
+        terminalreporter.write_line("\n".join(LINES))
 
 
 @pytest.hookimpl(wrapper=True)

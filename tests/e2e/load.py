@@ -41,11 +41,15 @@ class Load:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+        if error is None and self.faults:
+            raise EndToEndError("; ".join(self.faults[:5]))
+
+    def stop(self) -> None:
+        """Send no more; returns when every client has ended. Idempotent."""
         self._stop.set()
         for client in self._clients:
             client.join()
-        if error is None and self.faults:
-            raise EndToEndError("; ".join(self.faults[:5]))
 
     def await_more(self, count: int, seconds: float) -> None:
         """Wait until ``count`` more transactions are reported as committed."""

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from cli import network as nets
+from cli import processes
+from cli.links import Pair, change_links, start_proxy
 from cli.network import Founder
 from cli.processes import command
 from cli.testnet import consortium, default_params, default_plan
@@ -86,6 +88,10 @@ class LiveNode:
     observer: bool
     process: "subprocess.Popen[bytes] | None" = None
     paused: bool = False
+    prefix: list[str] = field(default_factory=list)
+    """What stands before the command: another mount namespace, a tracer."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Configuration keys that differ from the home's file."""
     groups: list[int] = field(default_factory=list)
     """Process groups of all processes this node ever had."""
 
@@ -117,13 +123,16 @@ class LiveNode:
             raise EndToEndError(f"{self.name} runs already")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command(), "start", "--home", str(self.home)],
+                [*self.prefix, *command(), "start", "--home", str(self.home), *self._set()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self.groups.append(self.process.pid)
+
+    def _set(self) -> list[str]:
+        return [word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the node's own process."""
@@ -206,17 +215,25 @@ class LiveNetwork:
     """Networks not closed yet: a failure report shows their logs."""
 
     def __init__(
-        self, directory: Path, *, validators: int = 4, observers: int = 0, clock_ms: int | None = None
+        self,
+        directory: Path,
+        *,
+        validators: int = 4,
+        observers: int = 0,
+        clock_ms: int | None = None,
+        proxied: bool = False,
     ) -> None:
-        """Founds it below ``directory``; nothing is started."""
+        """Founds it below ``directory``; no node is started. ``proxied``: its links can be cut (``cut``, ``heal``)."""
         founders: Sequence[Founder] = consortium(validators, observers)
-        found = nets.found(directory, founders, [default_plan()], default_params(), name="e2e", clock_start_ms=clock_ms)
+        plans, params = [default_plan()], default_params()
+        found = nets.found(directory, founders, plans, params, name="e2e", clock_start_ms=clock_ms, proxied=proxied)
         self.directory = directory
         self.chain_id = found.chain_id
         self.genesis = found.genesis_path
         self.nodes = {node.name: _live(node) for node in found.nodes}
         self.keys = {founder.name: read_key(found.key_file(founder.name)) for founder in founders}
         self.alive.append(self)
+        self._proxy = start_proxy(directory) if proxied else None
 
     # ---- life ----
 
@@ -252,8 +269,19 @@ class LiveNetwork:
         """End every node. Idempotent."""
         for node in self.nodes.values():
             node.close()
+        if self._proxy is not None:
+            processes.end([self._proxy])
+            self._proxy = None
         if self in self.alive:
             self.alive.remove(self)
+
+    def cut(self, pairs: Sequence[Pair]) -> None:
+        """From now on no byte passes from the first to the second of each pair, and nobody is told."""
+        change_links(self.directory, cut=pairs)
+
+    def heal(self, pairs: Sequence[Pair]) -> None:
+        """What was cut passes again, from where it was."""
+        change_links(self.directory, heal=pairs)
 
     def __enter__(self) -> Self:
         return self
