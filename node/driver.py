@@ -63,6 +63,7 @@ from consensus.messages import (
     encode_message,
 )
 from consensus.records import Record
+from consensus.state import HeightState
 from ledger.errors import InvariantViolation, PeerError
 from ledger.votes import ValidatorEntry, quorum
 from p2p.clock import Clock, TimerHandle
@@ -232,6 +233,11 @@ class Driver:
         if state.round in state.accepted:
             return "voting"
         return "proposing" if state.due or state.pending else "idle"
+
+    @property
+    def open_height(self) -> HeightState | None:
+        """The state of the open height, to be looked at; None before the first."""
+        return self._core.state.open if self._core.height else None
 
     @property
     def not_signing_because(self) -> str | None:

@@ -2,13 +2,15 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
+from ledger.rows import Organisation
 from p2p.clock import Clock
 from p2p.network import Network
 from p2p.peers import PeerInfo, Stranger
 
 from .admission import Admission
+from .agreement import agreement
 from .api.view import NodeStatus
 from .chain import Chain, Committed, StateView
 from .disk import DiskGuard
@@ -90,6 +92,7 @@ class Window:
         self._clock = clock
         self._started_s = clock.monotonic_s()
         self._speed = Speed(chain.height, self._started_s)
+        self._committed_s: float | None = None
 
     @property
     def chain_id(self) -> bytes:
@@ -156,12 +159,25 @@ class Window:
             disk_shortage=self._disk.shortage,
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
             more=self._joining.status
-            | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen},
+            | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen}
+            | {"last_commit_age_s": self._last_commit_age_s(), "agreement": self._agreement()},
         )
+
+    def _last_commit_age_s(self) -> float | None:
+        """Since this process saw its last block; None: none yet."""
+        return None if self._committed_s is None else self._clock.monotonic_s() - self._committed_s
+
+    def _agreement(self) -> dict[str, Any] | None:
+        state = self._driver.open_height
+        if state is None:
+            return None
+        rows, validators = self._chain.current.state, state.context.validators
+        return agreement(state, lambda index: rows.get(Organisation, validators[index].organisation).name)
 
     def committed(self, committed: Committed) -> None:
         """A listener of the chain: counts."""
         metrics = self._metrics
+        self._committed_s = self._clock.monotonic_s()
         self._speed.note(committed.height, self._clock.monotonic_s())
         metrics.height.set(committed.height)
         metrics.epoch.set(committed.header.epoch)
