@@ -55,6 +55,7 @@ class Person:
 
     birth_month: int
     first: int
+    """The first period of his present span."""
     end: int | None = None
     gone: str = ""
     """Why he is no current member."""
@@ -74,6 +75,7 @@ class Person:
     lapsed_on: date | None = None
     undone: dict[int, int] = field(default_factory=dict)
     """Charges taken back: the notice that counted him still knew them."""
+    first_ever: int = 0
     struck: bool = False
     """He was counted for the period that is noticed, and is dead or void since."""
 
@@ -170,7 +172,7 @@ class ByHand:
     def join(self, birth_month: int, day: date) -> int:
         """A new member; his number."""
         first = self.first_for(day)
-        self.people.append(Person(birth_month, first, waits_from=day, first_waited=first))
+        self.people.append(Person(birth_month, first, waits_from=day, first_waited=first, first_ever=first))
         return len(self.people) - 1
 
     def leave(self, number: int, why: str = "exited") -> None:
