@@ -33,6 +33,7 @@ from ledger.blocks import (
     decode_body,
     decode_certificate,
     decode_header,
+    evidence_root,
     header_hash,
     txs_root,
 )
@@ -390,12 +391,8 @@ class Chain:
     async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
         """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
         for block in blocks:
-            body = self._body(block)
-            if body.recovery is not None:
-                return  # what follows is signed for another epoch: it is verified when its turn comes
-            await self._verify(
-                self.epoch, body.transactions, self._decode(body.transactions, self._hashed(body.transactions))
-            )
+            raws, epoch = self._body(block).transactions, self._header(block).epoch
+            await self._verify(epoch, raws, self._decode(raws, self._hashed(raws)))
 
     async def import_block(self, block: RawBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
@@ -404,8 +401,9 @@ class Chain:
         """
         async with self._turn:
             view = self.view
+            header = self._header(block)
             try:
-                header, certificate = decode_header(block.header), decode_certificate(block.certificate)
+                certificate = decode_certificate(block.certificate)
             except MalformedBytes as error:
                 raise PeerError("MALFORMED", error.detail) from error
             if header.height <= view.height:
@@ -426,12 +424,19 @@ class Chain:
                 ids = self._hashed(body.transactions)
                 if (
                     txs_root(ids) != header.txs_root
+                    or evidence_root(body.evidence) != header.evidence_root
                     or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
                 ):
                     raise PeerError("WRONG_BODY", f"height {header.height}")
                 checked = await self._check_certified(block.header, body, ids)
             await self._commit(checked, certificate)
             return True
+
+    def _header(self, block: RawBlock) -> Header:
+        try:
+            return decode_header(block.header)
+        except MalformedBytes as error:
+            raise PeerError("MALFORMED", error.detail) from error
 
     def _body(self, block: RawBlock) -> Body:
         try:

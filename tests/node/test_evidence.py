@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from consensus.messages import SignedPrepare, encode_message
 from ledger import beacon
@@ -16,7 +17,7 @@ from ledger.store import META, MemoryStore
 from ledger.votes import Prepare
 from node.evidence import EvidencePool
 from node.keys import load_node_keys
-from node.wire import FOUND_BYTES_MAX, Found, decode_found, encode_wire, is_found
+from node.wire import FOUND_BYTES_MAX, Found, RawBlock, decode_found, encode_wire, is_found
 from tests.ledger.chain import Chain
 from tests.ledger.test_evidence import X, Y, pair, twice
 from tests.node.chains import open_chain, raw
@@ -165,3 +166,14 @@ async def test_a_validator_that_votes_twice_is_on_the_chain_of_all_although_one_
         assert seat == view.next_validators[index].seat
         assert all(node.evidence.seen == 1 for node in network.nodes.values())
         assert {len(node.chain.view.next_validators) for node in network.nodes.values()} == {4}
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_puts_evidence_beside_a_decided_header_is_blamed_and_stops_nobody() -> None:
+    source = Chain()
+    block = source.block()
+    chain = open_chain(source.genesis)
+    body = replace(block.body, evidence=(twice(source, 1),))
+    with pytest.raises(PeerError, match="WRONG_BODY"):
+        await chain.import_block(RawBlock(encode(block.header), encode(body), encode(block.certificate)))
+    assert await chain.import_block(raw(block))
