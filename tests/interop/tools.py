@@ -65,15 +65,27 @@ def promtool() -> Path:
     found = shutil.which("promtool")
     if found is not None:
         return Path(found)
-    place = PLACE / "prometheus"
-    program = place / "usr" / "bin" / "promtool"
-    if not program.exists():
-        apt = need("apt-get", "install promtool; it comes with Prometheus")
+    return _unpacked("prometheus", "usr/bin/promtool")
+
+
+def _unpacked(package: str, program: str) -> Path:
+    """A program of a Debian package, unpacked below ``PLACE``."""
+    place = PLACE / package
+    path = place / program
+    if not path.exists():
+        apt = need("apt-get", f"install {package}")
         place.mkdir(parents=True, exist_ok=True)
-        if subprocess.run([apt, "download", "prometheus"], cwd=place, capture_output=True, check=False).returncode:
+        if subprocess.run([apt, "download", package], cwd=place, capture_output=True, check=False).returncode:
             run([apt, "update"], cwd=place)
-            run([apt, "download", "prometheus"], cwd=place)
-        (package,) = place.glob("prometheus_*.deb")
-        run([need("dpkg-deb", "install dpkg"), "-x", package, place], cwd=place)
-        package.unlink()
-    return program
+            run([apt, "download", package], cwd=place)
+        (archive,) = place.glob(f"{package}_*.deb")
+        run([need("dpkg-deb", "install dpkg"), "-x", archive, place], cwd=place)
+        archive.unlink()
+    return path
+
+
+@cache
+def strace() -> Path:
+    """strace: the installed one, or that of Debian's package, unpacked and not installed."""
+    found = shutil.which("strace")
+    return Path(found) if found is not None else _unpacked("strace", "usr/bin/strace")
