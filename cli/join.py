@@ -338,7 +338,7 @@ async def _far(client: NodeClient) -> dict[str, Any]:
     base = {"height": told["height"], "best_height": told["best_height"], "role": told["role"]}
     if snapshot is not None:
         return {"stage": snapshot["phase"], **base, **snapshot}
-    if application is not None and not told["peers_connected"]:
+    if application is not None:
         return {
             "stage": f"application {application['state']}",
             **base,
