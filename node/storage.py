@@ -179,8 +179,11 @@ class LevelStore:
         size: int = _guarded(self.path, lambda: self._database.approximate_size(start, stop))
         return size
 
-    def compact(self, start: bytes | None = None, stop: bytes | None = None) -> None:
-        """Free what deletes and overwrites have left behind between two keys; None is the end. May take minutes."""
+    def compact(self, start: bytes = b"\x00", stop: bytes = b"\xff" * 16) -> None:
+        """Free what deletes and overwrites have left behind between two keys. May take minutes.
+
+        The ends are always named: without them LevelDB through plyvel leaves the lower levels as they are.
+        """
         _guarded(self.path, lambda: self._database.compact_range(start=start, stop=stop))
 
 

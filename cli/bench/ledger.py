@@ -184,6 +184,7 @@ class _Run:
 def result(tally: Tally) -> dict[str, Any]:
     """The figures of a finished run, by key."""
     enrol, singles = tally.phases[Phase.ENROL.value], tally.phases[Phase.SINGLES.value]
+    failures = tally.phases.get(Phase.COLLECT.value, Spent())
     rates = [_rate(probe) for probe in tally.appended]
     ceiling, ceiling_cpu = statistics.median(rates), statistics.median(p.rows / p.cpu_s for p in tally.appended)
     settle, small, collect = (_by_period(tally, *names) for names in (("settle",), ("small_settle",), _COLLECTING))
@@ -199,9 +200,13 @@ def result(tally: Tally) -> dict[str, Any]:
         "settle_ratio": round(statistics.median(settle) / statistics.median(small), 2),
         "bill_proof_ms_p99": _quantile(bills, 0.99),
         "bill_proof_ms_p50": _quantile(bills, 0.5),
+        "bill_proof_cpu_ms_p99": _quantile(sorted([cpu_s] for _, cpu_s in bills), 0.99),
         "collect_s": round(statistics.median(collect), 2),
         "collect_s_range": [round(min(collect), 2), round(max(collect), 2)],
         "contributions_per_s": round(_rate(singles)),
+        "enrol_thread_us": round(enrol.thread_s / enrol.items * 1e6, 1),
+        "failure_thread_us": round(failures.thread_s / max(1, failures.items) * 1e6, 1),
+        "contribution_thread_us": round(singles.thread_s / singles.items * 1e6, 1),
         "contribution_cpu_us": round(singles.cpu_s / singles.items * 1e6, 1),
         "bytes_per_member": round(tally.results["state_bytes"] / tally.results["state_members"], 1),
         "block_bytes": tally.results["block_bytes"],
@@ -229,7 +234,7 @@ def _by_period(tally: Tally, *names: str) -> list[float]:
 
 
 def _quantile(bills: list[list[float]], share: float) -> float:
-    """Milliseconds of wall time."""
+    """Milliseconds, of the first of each entry's times."""
     return round(bills[math.ceil(share * len(bills)) - 1][0] * 1e3, 3)
 
 

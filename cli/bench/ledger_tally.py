@@ -25,6 +25,7 @@ class Spent:
     seconds: float = 0.0
     cpu_s: float = 0.0
     slowest_s: float = 0.0
+    thread_s: float = 0.0
 
     def add(self, stepped: Stepped) -> None:
         """One more block."""
@@ -32,6 +33,7 @@ class Spent:
         self.items += stepped.items
         self.seconds += stepped.decided.seconds
         self.cpu_s += stepped.decided.cpu_s
+        self.thread_s += stepped.decided.thread_s
         self.slowest_s = max(self.slowest_s, stepped.decided.seconds)
 
 

@@ -132,7 +132,7 @@ def finished() -> Tally:
     tally = Tally(MEMBERS)
     tally.appended = [Appended(1_000, 0.0100, 0.01), Appended(1_000, 0.0101, 0.01), Appended(1_000, 0.0119, 0.01)]
     tally.phases = {
-        "enrol": ledger_tally.Spent(1, 1_000, 0.02, 0.02, 0.02),
+        "enrol": ledger_tally.Spent(1, 1_000, 0.02, 0.02, 0.02, 0.02),
         "singles": ledger_tally.Spent(1, 1_000, 0.04, 0.04, 0.04),
     }
     times = {"settle": 0.0012, "small_settle": 0.001, "collect": 1.0, "confirm": 0.01, "close": 0.01}

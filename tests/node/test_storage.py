@@ -408,6 +408,17 @@ def test_readers_in_other_threads_see_whole_blocks(store: LevelStore) -> None:
     assert seen
 
 
+def test_compaction_leaves_nothing_of_what_was_overwritten_at_any_level(store: LevelStore) -> None:
+    keys = [b"%05d" % number for number in range(6_000)]
+    for turn in range(4):
+        store.write(Batch({key: bytes([turn]) * 1_000 for key in keys[turn * 1_500 :]}))
+        store.compact(b"0", b"9")
+    store.write(Batch({key: b"new" * 300 for key in keys[::2]}))
+    store.compact()
+    live = sum(len(key) + len(value) for key, value in store.scan(b"0", b"9"))
+    assert live < store.size_between(b"0", b"9") < 1.1 * live
+
+
 def test_compaction_frees_what_was_deleted(store: LevelStore) -> None:
     values = {b"%06d" % i: os.urandom(1000) for i in range(4000)}
     store.write(Batch(dict(values)))
