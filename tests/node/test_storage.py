@@ -413,7 +413,7 @@ def test_compaction_leaves_nothing_of_what_was_overwritten_at_any_level(store: L
     for turn in range(4):
         store.write(Batch({key: bytes([turn]) * 1_000 for key in keys[turn * 1_500 :]}))
         store.compact(b"0", b"9")
-    store.write(Batch({key: b"new" * 300 for key in keys[::2]}))
+    store.write(Batch(dict.fromkeys(keys[::2], b"new" * 300)))
     store.compact()
     live = sum(len(key) + len(value) for key, value in store.scan(b"0", b"9"))
     assert live < store.size_between(b"0", b"9") < 1.1 * live
