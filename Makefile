@@ -7,9 +7,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_DIR ?= build/demo
 DEMO_ARGS ?=
+SIM_SEEDS ?= 500
+SIM_DIR ?= build/simulation
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sabotage test lint sim e2e e2e-deep interop reference dist clean
+.PHONY: help setup demo demo-sabotage test lint sim sim-deep e2e e2e-deep interop deep mutants reference dist clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -38,8 +40,16 @@ lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-sim: $(STAMP) ## seeded simulation of whole networks
+sim: $(STAMP) ## seeded simulation of whole networks: 500 seeds, every rare path reached, seeded bugs caught
 	$(BIN)/python -m pytest -n auto tests/simulator
+	$(BIN)/huzhu simulate --seeds 0..$$(($(SIM_SEEDS) - 1))
+
+sim-deep: $(STAMP) ## hours: 50,000 seeds, every boundary, every twin; stop and start it as you like
+	@mkdir -p $(SIM_DIR)
+	$(BIN)/huzhu simulate --scenario boundaries --resume $(SIM_DIR)/boundaries.jsonl
+	$(BIN)/huzhu simulate --scenario healing --resume $(SIM_DIR)/healing.jsonl
+	$(BIN)/huzhu simulate --twins 5 --resume $(SIM_DIR)/twins.jsonl
+	$(BIN)/huzhu simulate --seeds 0..49999 --resume $(SIM_DIR)/seeds.jsonl
 
 e2e: $(STAMP) ## real processes: a short demo, kill -9, pauses, cuts, full disks, rubbish input
 	$(BIN)/python -m pytest tests/e2e -m e2e -x
@@ -49,6 +59,12 @@ e2e-deep: $(STAMP) ## more of that, and longer: what docs/e2e-deep.md records
 
 interop: $(STAMP) ## public verifiers and tools against our formats
 	$(BIN)/python -m pytest tests/interop -m interop -x
+
+deep: $(STAMP) ## ten thousand random lives of members and claims against the slow oracle; goes on where it stopped
+	$(BIN)/python -m tests.ledger.deep_lives
+
+mutants: $(STAMP) ## small wrong changes to the rules: each must fail a test or be explained; goes on where it stopped
+	$(BIN)/python -m bench.mutants
 
 reference: $(STAMP) ## docs/reference, docs/claims.md and configs/node.toml, made from the program
 	$(BIN)/python -m cli.reference

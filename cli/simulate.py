@@ -12,6 +12,7 @@ import click
 from simulator.bugs import rule_of
 from simulator.latency import SIZES, SOURCE, LatencyRun, Row
 from simulator.runner import SCENARIOS, Report, Result, run_bugs, run_seeds
+from simulator.twins import ROUNDS_MAX, Search, search
 
 from .output import Exit, console, listing, output_option, table
 
@@ -58,6 +59,12 @@ class SeedRange(click.ParamType[Sequence[int]]):
     help="Note what is done in FILE, and do not do again what it holds already.",
 )
 @click.option("--bugs", is_flag=True, help="Plant each seeded bug in turn and look for the first seed that notices it.")
+@click.option(
+    "--twins",
+    "twins_rounds",
+    type=click.IntRange(1, ROUNDS_MAX),
+    help="Every schedule of a network with a validator that runs twice, up to so many rounds.",
+)
 @click.option("--latency", is_flag=True, help="Model blocks over real distances, for 4 to 100 validators.")
 @output_option
 def simulate(
@@ -67,6 +74,7 @@ def simulate(
     processes: int | None,
     resume: Path | None,
     bugs: bool,
+    twins_rounds: int | None,
     latency: bool,
 ) -> int:
     """Run seeds of the simulator, or the cases of a scripted run.
@@ -76,6 +84,8 @@ def simulate(
     """
     if bugs:
         return _bugs(run_bugs(seeds or range(BUG_SEEDS), nodes, processes=processes))
+    if twins_rounds is not None:
+        return _twins(search(twins_rounds, processes=processes, resume=resume))
     if latency:
         return _latency(SIZES if nodes is None else (nodes,))
     begun_s = time.perf_counter()
@@ -123,6 +133,14 @@ def _bugs(found: dict[str, Result | None]) -> int:
     data = {"bugs": {name: result.seed if result else None for name, result in found.items()}}
     console().result(data, table(("bug", "first seed", "invariant", "rule"), rows))
     return Exit.OK.value if all(found.values()) else Exit.INTEGRITY.value
+
+
+def _twins(found: Search) -> int:
+    data = asdict(found) | {"violations": [{"schedule": s, "violation": v} for s, v in found.violations]}
+    lines = [listing({name: str(value) for name, value in asdict(found).items() if name != "violations"})]
+    lines += [f"{schedule}: {violation}" for schedule, violation in found.violations]
+    console().result(data, "\n".join(lines))
+    return Exit.INTEGRITY.value if found.violations else Exit.OK.value
 
 
 def _latency(sizes: Sequence[int]) -> int:

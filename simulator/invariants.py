@@ -292,7 +292,8 @@ class Checker:
             return
         context = state.context
         header = decode_header(proposal.block.header)
-        proposer = node.replica.view.proposers()[proposal.message.round % len(context.proposers)]
+        leaders = node.replica.leaders()
+        proposer = leaders[proposal.message.round % len(leaders)]
         index = next(i for i, entry in enumerate(context.validators) if entry.seat == proposer.seat)
         fault = self.oracle.proposal_fault(proposal, context.validators, index, header.creator)
         if fault is not None:

@@ -73,6 +73,8 @@ class Replica(Protocol):
 
     def context(self, own_keys: Sequence[bytes], timing: Timing) -> HeightContext: ...
 
+    def leaders(self) -> tuple[ValidatorEntry, ...]: ...
+
     def seen(self, tx_id: bytes) -> bool: ...
 
     def authentic(self, raw: bytes, transaction: Transaction) -> bool: ...
@@ -128,10 +130,14 @@ class ReplicaBase:
             parent_certificate=self.certificate,
             validators=validators,
             index=own[0] if own else None,
-            proposers=tuple(positions[entry.validator_key] for entry in view.proposers()),
+            proposers=tuple(positions[entry.validator_key] for entry in self.leaders()),
             timing=timing,
             certify=view.certifying_due,
         )
+
+    def leaders(self) -> tuple[ValidatorEntry, ...]:
+        """The proposers of the open height: that of round r is number r mod length."""
+        return self.view.proposers()
 
     def seen(self, tx_id: bytes) -> bool:
         """Whether the transaction was committed within the validity window."""
