@@ -5,14 +5,16 @@
 How it works
 - The tests are collected once. A profile of function calls says which test runs which function, and how long it takes.
 - Each mutant runs in a forked child: a function's code is exchanged in place, then the tests that run it, quick ones
-  and those of the module's own file first, until one fails. A mutant of module-level data (the claim table) is
-  imported anew in its own child. A child that hangs is killed by its alarm, and counts as noticed.
+  and those of the module's own file first, until one fails. Module-level data (the claim table) is computed again in
+  the child. Where a change stands in the body of a class, the module is imported anew, in a child of its own. A child
+  that hangs is killed by its alarm, and counts as noticed.
 - Nothing in the tree is written but ``build/mutants/*.jsonl``, from which an interrupted run goes on. What was killed
   is not tried again while the module's text is the same; a survivor not while the tests are the same, too.
 - ``bench/mutants_explained.toml`` explains survivors in one line each. The run fails on a survivor without an
   explanation, and on an explanation without a survivor.
 """
 
+import ast
 import gc
 import importlib
 import importlib.abc
@@ -28,6 +30,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType, FrameType, FunctionType, ModuleType
@@ -143,9 +146,14 @@ class Target:
         """As imported."""
         return self.path.removesuffix(".py").replace("/", ".")
 
-    def left(self, *, data: bool) -> list[Mutant]:
-        """Not yet tried mutants of module-level data, or of functions."""
-        return [each for each in self.mutants if each.at not in self.ledger.known and (not each.scope) == data]
+    def left(self, *, anew: bool) -> list[Mutant]:
+        """Not yet tried mutants that need a new import, or that do not."""
+        return [each for each in self.mutants if each.at not in self.ledger.known and _imported(each) == anew]
+
+
+def _imported(mutant: Mutant) -> bool:
+    """Whether the change stands in a class's body or in a function's defaults: those exist since the import."""
+    return mutant.scope.startswith(("class ", "def "))
 
 
 def targets(paths: Sequence[str], fresh: bool, seconds: float) -> list[Target]:
@@ -191,7 +199,7 @@ class Derandomised:
         hypothesis.settings.load_profile("mutants")
 
 
-# ---- functions: code exchanged in place ------------------------------------------------------------------------------
+# ---- functions and data: exchanged in place -------------------------------------------------------------------------
 
 
 class Asking:
@@ -212,10 +220,14 @@ class Asking:
         for target in self._targets:
             module = sys.modules[target.name]
             live = _functions(module)
-            for mutant in target.left(data=False):
-                code = _code(target, mutant, vars(module), module.__file__ or target.path)
+            for mutant in target.left(anew=False):
                 items = self._chosen(session.items, profiles, target.path, mutant.scope)
-                result = self._ask(session, items, live.get(mutant.scope, []), code)
+                tree = mutated(target.source, vars(module), mutant.at)
+                if mutant.scope:
+                    change = _exchange(live.get(mutant.scope, []), _code(tree, mutant.scope, module.__file__ or ""))
+                else:
+                    change = partial(_redo, module, tree)
+                result = self._ask(session, items, change)
                 target.ledger.add(mutant, result)
                 if result == SURVIVED:
                     self._say(f"{SURVIVED} {mutant.path}:{mutant.line_number} {mutant.change} | {mutant.line}")
@@ -244,7 +256,10 @@ class Asking:
         """The tests that run the function, the quick ones first, those of its own file sooner than others."""
         own = MODULES.get(path, ())
         good = [item for item in items if profiles[item.nodeid].passes]
-        running = [item for item in good if (path, scope) in profiles[item.nodeid].functions]
+        if scope:
+            running = [item for item in good if (path, scope) in profiles[item.nodeid].functions]
+        else:
+            running = [item for item in good if any(path == of for of, _ in profiles[item.nodeid].functions)]
         running.sort(key=lambda item: profiles[item.nodeid].seconds * (_OWN if item.path.stem in own else 1))
         chosen: list[pytest.Item] = []
         spent = 0.0
@@ -255,20 +270,12 @@ class Asking:
             chosen.append(item)
         return chosen
 
-    def _ask(
-        self, session: pytest.Session, items: Sequence[pytest.Item], functions: list[FunctionType], code: CodeType
-    ) -> str:
-        if not functions:
-            raise click.ClickException("a function with mutants is not among the live ones")
-        if not items:
-            return SURVIVED
-
+    def _ask(self, session: pytest.Session, items: Sequence[pytest.Item], change: Callable[[], None]) -> str:
         def work() -> int:
-            for function in functions:
-                function.__code__ = code
+            change()
             return _run(session, items)
 
-        return _CODES.get(in_child(work, CHILD_SECONDS), HUNG)
+        return _CODES.get(in_child(work, CHILD_SECONDS), HUNG) if items else SURVIVED
 
 
 def _run(session: pytest.Session, items: Sequence[pytest.Item]) -> int:
@@ -313,18 +320,41 @@ def _functions(module: ModuleType) -> dict[str, list[FunctionType]]:
     return found
 
 
-def _code(target: Target, mutant: Mutant, names: dict[str, Any], file: str) -> CodeType:
-    tree = mutated(target.source, names, mutant.at)
+def _code(tree: ast.Module, scope: str, file: str) -> CodeType:
     pending: list[CodeType] = [compile(tree, file, "exec")]
     while pending:
         code = pending.pop()
-        if code.co_qualname == mutant.scope:
+        if code.co_qualname == scope:
             return code
         pending += [each for each in code.co_consts if isinstance(each, CodeType)]
-    raise click.ClickException(f"{mutant.scope} is not in {target.path}")
+    raise click.ClickException(f"{scope} is not in {file}")
 
 
-# ---- module-level data: imported anew --------------------------------------------------------------------------------
+def _exchange(functions: list[FunctionType], code: CodeType) -> Callable[[], None]:
+    if not functions:
+        raise click.ClickException(f"{code.co_qualname} has mutants and is not among the live functions")
+
+    def change() -> None:
+        for function in functions:
+            function.__code__ = code
+
+    return change
+
+
+def _redo(module: ModuleType, tree: ast.Module) -> None:
+    """Compute the module's data again, from its live classes and functions, also where others have imported it."""
+    data: list[ast.stmt] = [each for each in tree.body if isinstance(each, ast.Assign | ast.AnnAssign)]
+    before = dict(vars(module))
+    exec(compile(ast.Module(data, []), module.__file__ or "", "exec"), vars(module))
+    for name, fresh in list(vars(module).items()):
+        old = before.get(name)
+        if fresh is not old and name in before and not name.startswith("__"):
+            for other in list(sys.modules.values()):
+                if other is not module and vars(other).get(name) is old:
+                    setattr(other, name, fresh)
+
+
+# ---- bodies of classes: imported anew --------------------------------------------------------------------------------
 
 
 class Altered(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -414,7 +444,7 @@ def main(chosen: tuple[str, ...], fresh: bool, seconds: float, only_report: bool
         shown.flush()
 
     if not only_report:
-        if any(target.left(data=False) for target in work):
+        if any(target.left(anew=False) for target in work):
 
             def functions() -> int:
                 return int(pytest.main([*_OPTIONS, *TESTS], plugins=[Derandomised(), Asking(work, say, seconds)]))
@@ -423,7 +453,7 @@ def main(chosen: tuple[str, ...], fresh: bool, seconds: float, only_report: bool
                 raise click.ClickException("the run of functions ended early; run it again to see why, or to go on")
         work = targets(chosen or tuple(MODULES), False, seconds)
         for target in work:
-            for mutant in target.left(data=True):
+            for mutant in target.left(anew=True):
                 result = ask_data(target, mutant)
                 target.ledger.add(mutant, result)
                 if result == SURVIVED:

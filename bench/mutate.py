@@ -55,7 +55,8 @@ class Mutant:
 
     path: str
     scope: str
-    """Qualified name of the outermost function; empty for module-level and class-level code."""
+    """Qualified name of the outermost function; ``class X`` for code in a class's body, ``def f`` for the defaults and
+    decorators of a function, empty for the module's own data."""
     line: str
     """The source line, blanks squeezed."""
     change: str
@@ -101,15 +102,17 @@ def edits(tree: ast.Module, names: dict[str, Any]) -> Iterator[tuple[str, Edit]]
 
 
 def _walk(node: ast.AST, prefix: str, scope: str, names: dict[str, Any]) -> Iterator[tuple[str, Edit]]:
-    for edit in _edits_of(node, names, top=not scope):
+    for edit in _edits_of(node, names, top=not scope or scope.startswith("class ")):
         yield scope, edit
     for field, value in ast.iter_fields(node):
         for child in value if isinstance(value, list) else (value,):
             if not isinstance(child, ast.AST) or _left_alone(node, field, child):
                 continue
+            outside = not scope or scope.startswith("class ")
             if isinstance(child, ast.ClassDef):
-                yield from _walk(child, f"{prefix}{child.name}.", scope, names)
-            elif isinstance(child, _FUNCTIONS) and not scope:
+                inner = f"class {prefix}{child.name}" if outside else scope
+                yield from _walk(child, f"{prefix}{child.name}.", inner, names)
+            elif isinstance(child, _FUNCTIONS) and outside:
                 yield from _function(child, prefix, names)
             else:
                 yield from _walk(child, prefix, scope, names)
@@ -118,7 +121,7 @@ def _walk(node: ast.AST, prefix: str, scope: str, names: dict[str, Any]) -> Iter
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, prefix: str, names: dict[str, Any]) -> Iterator[Any]:
     """Defaults and decorators belong to the module, the body to the function."""
     for outer in (*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)):
-        yield from _walk(ast.Expr(outer), prefix, "", names)
+        yield from _walk(ast.Expr(outer), prefix, f"def {prefix}{node.name}", names)
     scope = prefix + node.name
     for edit in _edits_of(node, names, top=False):
         yield scope, edit

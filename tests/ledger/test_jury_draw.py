@@ -1,0 +1,98 @@
+"""The jury's draw against the words of LEDGER §7, hash by hash, and a jury's small print: asked for by mutants."""
+
+from hashlib import sha256
+
+import pytest
+from msgspec.structs import replace
+
+from ledger import jury
+from ledger import transactions as tx
+from ledger.disputes import Exclusion
+from ledger.jury import TRIES_PER_SEAT, Vote, commitment, draw_panel, verdict
+from ledger.rows import Member, Plan
+from tests.ledger.claim_kit import PARAMS, dispute, panel, person, row
+from tests.ledger.test_jury import _state, drawn
+from tests.ledger.test_life import SALT
+
+RANGE = 2**64
+
+
+def by_hand(seed: bytes, jurors: int, size: int, fit: set[int]) -> tuple[list[int], list[int]]:
+    """(drawn, rejected): a number a hash, 64 hashes a seat; then everybody in a row from a drawn place on."""
+    chosen: list[int] = []
+    rejected: list[int] = []
+    index = 0
+
+    def number() -> int | None:
+        nonlocal index
+        value = int.from_bytes(sha256(seed + index.to_bytes(8, "big")).digest()[:8], "big")
+        index += 1
+        return None if value >= RANGE - RANGE % jurors else value % jurors
+
+    def hit(juror: int) -> None:
+        if juror not in chosen + rejected and len(chosen) < size:
+            (chosen if juror in fit else rejected).append(juror)
+
+    while jurors and index < 64 * size and len(chosen) < size:
+        found = number()
+        if found is not None:
+            hit(found)
+    if jurors and len(chosen) < size:
+        start = None
+        while start is None:
+            start = number()
+        for step in range(min(jurors, 64 * size)):
+            if len(chosen) < size:
+                hit((start + step) % jurors)
+    return chosen, rejected
+
+
+@pytest.mark.parametrize("number", range(60))
+def test_the_draw_is_the_one_of_the_rules_hash_by_hash(number: int) -> None:
+    seed = sha256(bytes((number,))).digest()
+    jurors = (0, 1, 2, 7, 40, 300, 1_000)[number % 7]
+    size = (1, 2, 3, 9)[number % 4]
+    fit = set(range(number % 5, jurors, (1, 3, 40, 299)[number // 7 % 4]))
+    chosen, rejected = draw_panel(seed, jurors, size, lambda juror: 0 if juror in fit else 5)
+    assert (list(chosen), [juror for juror, _ in rejected]) == by_hand(seed, jurors, size, fit)
+    assert {reason for _, reason in rejected} <= {5}
+
+
+def test_a_seat_has_64_tries() -> None:
+    assert TRIES_PER_SEAT == 64
+
+
+@pytest.mark.parametrize(("arrears", "reason"), [(0, 0), (1, Exclusion.ARREARS)])
+def test_one_fen_of_arrears_is_too_much_to_judge(arrears: int, reason: int) -> None:
+    chain, claim = drawn()
+    state = _state(chain)
+    member = replace(state.get(Member, person(5)), fail_period=27, fails=1, arrears_fen=arrears)
+    state.put(person(5), member)
+    plan = replace(state.get(Plan, 0), last_charged=27)
+    assert jury._unfit(state, 5, row(chain, claim), dispute(chain, claim), plan, PARAMS) == reason
+
+
+def test_a_commitment_returns_the_number_of_its_ballot() -> None:
+    chain, claim = drawn()
+    for at, number in enumerate(panel(chain, claim)[:2]):
+        juror = dispute(chain, claim).drawn[at]
+        hidden = commitment(row(chain, claim).dispute, juror, Vote.CLEAR, SALT)
+        assert chain.ok(f"person {number}", tx.CommitBallot(person(number), claim, hidden)) == (at,)
+
+
+def test_the_quorum_stands_at_its_number_and_the_majority_above_one_half() -> None:
+    outcomes = {
+        (clear, refuse): verdict(clear, refuse, 100).name
+        for clear, refuse in ((99, 0), (100, 0), (0, 99), (0, 100), (50, 50), (51, 49), (49, 51), (51, 50), (50, 51))
+    }
+    assert outcomes == {
+        (99, 0): "NO_QUORUM",
+        (100, 0): "CLEARED",
+        (0, 99): "NO_QUORUM",
+        (0, 100): "REFUSED",
+        (50, 50): "NO_QUORUM",
+        (51, 49): "CLEARED",
+        (49, 51): "REFUSED",
+        (51, 50): "CLEARED",
+        (50, 51): "REFUSED",
+    }
