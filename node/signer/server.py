@@ -51,6 +51,9 @@ from .wire import (
 )
 
 SOCKET_UMASK: Final = 0o117
+_BUSY: Final = OperatorError(
+    "SIGNER_BUSY", "the signer serves another node", "a record has one user", "stop that one first", exit_code=1
+)
 
 
 class Signer:
@@ -116,7 +119,7 @@ class Signer:
         if not isinstance(hello, Hello):
             raise PeerError("SIGNER_PROTOCOL", "a session begins with Hello")
         if self._busy:
-            _say(writer, Fault("SIGNER_BUSY", "the signer serves another node", "", "stop that one first", 1))
+            _say(writer, _fault(_BUSY))
             await writer.drain()
             return
         self._busy = True
