@@ -158,7 +158,8 @@ def _example() -> str:
 
 
 def _api() -> str:
-    table = routes(cast(NodeView, None), CommitWaiters(1), cast(Feeds, None))
+    view, waiters = cast(NodeView, None), CommitWaiters(1)
+    table = routes(view, waiters, Feeds(view, waiters))
     rows = [[f"`{route.method}`", f"`{route.path}`", " ".join(route.doc.split())] for route in table]
     statuses = [[f"`{code}`", str(status.value), CODES[code]] for code, status in STATUS.items()]
     return "\n".join(

@@ -147,6 +147,12 @@ def test_a_refused_claim_is_appealed_and_a_jury_votes_by_files(at: Desk, tmp_pat
         assert at.refused(name, "jury reveal", str(path)) == "WRONG_WINDOW"
     again = at.as_("platform", f"jury commit {claim} --member {panel[0]} --vote refuse --ballot", str(path), code=2)
     assert again["error"]["code"] == "BALLOT_EXISTS"
+    second_ = tmp_path / "second ballot"
+    first_ = f"person {panel[0] - MEMBERS}"
+    assert at.refused(first_, f"jury commit {claim} --member {panel[0]} --vote refuse --ballot", str(second_)) == (
+        "ALREADY_VOTED"
+    )
+    assert second_.exists(), "what may have been sent can be opened, whatever became of it"
     at.node.step_to(at.node.current.state.get(Claim, claim).due_ms)
     for member, path in files.items():
         at.as_(f"person {member - MEMBERS}", "jury reveal", str(path))

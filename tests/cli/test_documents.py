@@ -10,7 +10,7 @@ from cli.main import huzhu
 from cli.reference import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("start.md", "operate.md", "troubleshooting.md")
+DOCUMENTS = ("start.md", "join.md", "operate.md", "troubleshooting.md", "consortium.md")
 
 
 def text(name: str) -> str:
