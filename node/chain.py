@@ -64,12 +64,18 @@ BEHIND_MS_MAX: Final = 10_000
 BODY_FRAME_BYTES: Final = 1_024
 """Room kept in a body for its framing; the certificate is counted beside it."""
 CHECKED_MAX: Final = 64
+AHEAD_MAX: Final = 256
+"""Blocks remembered as verified ahead; a few answers of synchronisation."""
 EXECUTION_S: Final = 0.25
 """A proposer fills a block with what this machine executes in about so long: a block is executed by all before the
 next one, while T0 of that one runs."""
 FILL_BYTES_MIN: Final = 65_536
 SPEED_BODY_BYTES_MIN: Final = 4_096
 """Smaller bodies say nothing about the cost of a byte."""
+
+
+Decoded = tuple[tuple[bytes, Transaction], ...]
+"""Transactions in body order: id and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,17 @@ class Committed:
     execution_s: float
     write_s: float
     """How long the synced batch took."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A peer's block whose signatures were verified before its turn has come."""
+
+    block: RawBlock
+    body: Body
+    ids: list[bytes]
+    transactions: Decoded | None
+    """None: not decoded yet, nor verified."""
 
 
 class StateView:
@@ -152,6 +169,7 @@ class Chain:
         """What the newest batch of this process says of the signing log."""
         self._turn = asyncio.Lock()
         self._checked: dict[bytes, CheckedBlock] = {}
+        self._ahead: dict[bytes, _Ahead] = {}
         self._listeners: list[Listener] = []
         raw = self.blocks.certificate_raw(view.height)
         if raw is None:
@@ -322,8 +340,12 @@ class Chain:
             return True
         return header.time_ms < now_ms - BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
 
-    async def _check(self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes]) -> CheckedBlock:
-        """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``."""
+    async def _check(
+        self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
+    ) -> CheckedBlock:
+        """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``.
+
+        ``decoded``: the transactions, when they were decoded and their signatures verified before."""
         try:
             header = decode_header(header_raw)
         except MalformedBytes as error:
@@ -331,14 +353,15 @@ class Chain:
         view = validity.view_for(view, body.recovery)
         with self._steps.of("check"):
             validity.check_header(view, header, header_raw)
-            transactions = self._decode(body.transactions, ids)
+            transactions = self._decode(body.transactions, ids) if decoded is None else decoded
             body_raw = encode(body)
             validity.check_body(view, header, body, transactions, body_bytes=len(body_raw))
             for tx_id, transaction in transactions:
                 # What waits in the mempool was not committed: a commit removes it from there.
                 if tx_id not in self.mempool and self.blocks.seen(tx_id, transaction.valid_until_ms):
                     raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
-        await self._verify(view.epoch, body.transactions, transactions)
+        if decoded is None:
+            await self._verify(view.epoch, body.transactions, transactions)
         return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, body_raw, transactions)
 
     def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
@@ -391,8 +414,17 @@ class Chain:
     async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
         """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
         for block in blocks:
-            raws, epoch = self._body(block).transactions, self._header(block).epoch
-            await self._verify(epoch, raws, self._decode(raws, self._hashed(raws)))
+            body, epoch = self._body(block), self._header(block).epoch
+            ids = self._hashed(body.transactions)
+            transactions = self._decode(body.transactions, ids)
+            await self._verify(epoch, body.transactions, transactions)
+            if len(self._ahead) >= AHEAD_MAX:
+                del self._ahead[next(iter(self._ahead))]
+            self._ahead[header_hash(block.header)] = _Ahead(block, body, ids, transactions)
+
+    def forget_ahead(self) -> None:
+        """What was verified ahead and not committed is not waited for any more."""
+        self._ahead.clear()
 
     async def import_block(self, block: RawBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
@@ -414,21 +446,24 @@ class Chain:
                 hash_,
             ):
                 raise PeerError("WRONG_BLOCK", f"height {header.height} after {view.height}")
-            body = self._body(block)
+            ahead = self._ahead.pop(hash_, None)
+            if ahead is None or ahead.block is not block:
+                body = self._body(block)
+                ahead = _Ahead(block, body, self._hashed(body.transactions), None)
+            body, ids = ahead.body, ahead.ids
             view = validity.view_for(view, body.recovery)
             fault = certificate_fault(certificate, view.next_validators, view.chain_id, view.epoch)
             if fault is not None:
                 raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
             checked = self._checked.get(hash_)
             if checked is None:
-                ids = self._hashed(body.transactions)
                 if (
                     txs_root(ids) != header.txs_root
                     or evidence_root(body.evidence) != header.evidence_root
                     or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
                 ):
                     raise PeerError("WRONG_BODY", f"height {header.height}")
-                checked = await self._check_certified(block.header, body, ids)
+                checked = await self._check_certified(block.header, body, ids, ahead.transactions)
             await self._commit(checked, certificate)
             return True
 
@@ -444,9 +479,11 @@ class Chain:
         except MalformedBytes as error:
             raise PeerError("MALFORMED", error.detail) from error
 
-    async def _check_certified(self, header_raw: bytes, body: Body, ids: Sequence[bytes]) -> CheckedBlock:
+    async def _check_certified(
+        self, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
+    ) -> CheckedBlock:
         try:
-            return await self._check(self.view, header_raw, body, ids)
+            return await self._check(self.view, header_raw, body, ids, decoded)
         except PeerError as error:
             raise InvariantViolation(
                 f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"

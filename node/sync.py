@@ -6,12 +6,13 @@ Rules of this file
   block reaches an observer a round trip after its decision; a validator leaves its open height to consensus and
   fetches when consensus says that it is behind, or a head is further away.
 * Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``.
-* The next answer is fetched, and its signatures verified, while the one before is executed.
+* Ranges are fetched from several peers at once, and their signatures verified, while one is executed.
 * A peer that lies, also about what it has, is penalized; one that is slow or gone loses its claim, and another one is
   asked. Consensus is told of every claim that was not kept.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -40,6 +41,9 @@ ANSWER_TIMEOUT_S: Final = 10.0
 VALIDATOR_GRACE_S: Final = 1.0
 """How long a validator that hears of the block it is deciding leaves it to consensus."""
 CLAIMS_MAX: Final = 1_024
+RANGES_AHEAD: Final = 3
+"""Ranges fetched, and their signatures verified, while one is executed; each holds an answer's bytes at most."""
+RANGE_BLOCKS_FIRST: Final = 16
 
 
 class Links(Protocol):
@@ -58,6 +62,15 @@ class Links(Protocol):
 class _Answer:
     peer: bytes
     blocks: tuple[RawBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Blocks that are being fetched; the answer may hold only the first of them."""
+
+    first: int
+    last: int
+    task: asyncio.Task[_Answer | None]
 
 
 class Sync:
@@ -91,6 +104,7 @@ class Sync:
         self._alarm = Alarm(clock)
         self._turn = 0
         self._held = False
+        self._range_blocks = RANGE_BLOCKS_FIRST
 
     # ---- what is heard ----
 
@@ -233,25 +247,43 @@ class Sync:
                 await self._alarm.wait(VALIDATOR_GRACE_S if self._grace_since is not None else None)
 
     async def _catch_up(self) -> None:
-        """Fetch and commit until the target is reached or nobody delivers."""
+        """Fetch ranges from several peers at once and commit them in order, until nobody delivers the next one."""
         async with asyncio.TaskGroup() as tasks:
-            answer = await self._fetch(self._chain.height + 1)
-            while answer is not None:
-                following = answer.blocks
-                next_height = self._chain.height + 1 + len(following)
-                ahead: asyncio.Task[_Answer | None] | None = None
-                if next_height <= self._target():
-                    ahead = tasks.create_task(self._fetch(next_height))
-                    await asyncio.sleep(0)  # the question leaves before we are busy
-                if not await self._commit(answer):
-                    if ahead is not None:
-                        ahead.cancel()
-                    return
-                if ahead is None:
-                    return
-                answer = await ahead
-                if answer is not None and self._chain.height + 1 != next_height:
-                    return  # consensus or a shorter answer moved the head: begin anew
+            ahead: deque[_Range] = deque()
+            try:
+                while self._plan(tasks, ahead):
+                    wanted = ahead.popleft()
+                    answer = await wanted.task
+                    if answer is None or wanted.first != self._chain.height + 1:
+                        return  # nobody delivers, or consensus moved the head: begin anew
+                    reached = wanted.first + len(answer.blocks) - 1
+                    self._learn(reached == wanted.last, len(answer.blocks))
+                    if reached < wanted.last:
+                        ahead.appendleft(self._range(tasks, reached + 1, wanted.last))
+                    self._plan(tasks, ahead, wanted.last)
+                    await asyncio.sleep(0)  # the questions leave before we are busy
+                    if not await self._commit(answer):
+                        return
+            finally:
+                for other in ahead:
+                    other.task.cancel()
+                self._chain.forget_ahead()
+
+    def _plan(self, tasks: asyncio.TaskGroup, ahead: deque["_Range"], last: int = 0) -> bool:
+        """Ask for what follows the ranges that are under way (or ``last``); whether any is."""
+        first = max(ahead[-1].last if ahead else self._chain.height, last) + 1
+        target = self._target()
+        while first <= target and len(ahead) < RANGES_AHEAD:
+            ahead.append(self._range(tasks, first, min(first + self._range_blocks - 1, target)))
+            first = ahead[-1].last + 1
+        return bool(ahead)
+
+    def _range(self, tasks: asyncio.TaskGroup, first: int, last: int) -> "_Range":
+        return _Range(first, last, tasks.create_task(self._fetch(first, last)))
+
+    def _learn(self, whole: bool, blocks: int) -> None:
+        """Ranges become as long as an answer holds."""
+        self._range_blocks = min(2 * self._range_blocks, BLOCKS_PER_ANSWER_MAX) if whole else max(1, blocks)
 
     async def _commit(self, answer: _Answer) -> bool:
         try:
@@ -263,10 +295,10 @@ class Sync:
             return False
         return True
 
-    async def _fetch(self, first: int) -> _Answer | None:
+    async def _fetch(self, first: int, last: int) -> _Answer | None:
         """Blocks from ``first`` on, their signatures verified; None when no peer that claims them delivers."""
         while (peer := self._choose(first)) is not None:
-            question = GetBlocks(first, max(first, self._claims[peer]))
+            question = GetBlocks(first, max(first, min(last, self._claims[peer])))
             try:
                 raw = await self._links.request(peer, encode_wire(question), timeout_s=ANSWER_TIMEOUT_S)
                 blocks = decode_answer(raw, question)

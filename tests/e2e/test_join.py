@@ -190,7 +190,7 @@ def test_a_bundle_that_does_not_hold_makes_no_home(tmp_path: Path, four: LiveNet
     member = four.nodes["platform"]
     key = key_path(four.directory / "keys", KeyKind.ORGANISATION, "platform")
     file, home = tmp_path / "bundle", tmp_path / "home"
-    what = ["--home", home, "--name", NAME, "--roles", "bank", "--address", "127.0.0.1:1"]
+    what: list[str | Path] = ["--home", home, "--name", NAME, "--roles", "bank", "--address", "127.0.0.1:1"]
     assert in_json("join", "bundle", "--home", member.home, "--key", key, "--out", file).exit_code == 0
     raw = file.read_bytes()
     for at in (10, len(raw) // 2, len(raw) - 1):
