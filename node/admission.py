@@ -26,8 +26,9 @@ from ledger.errors import OK, TransactionRejected
 from ledger.limits import VALIDITY_WINDOW_MS
 from ledger.rows import Clock, Organisation
 from ledger.state import Index, StateReader
-from ledger.transactions import Transaction, decode_transaction, transaction_id
+from ledger.transactions import Transaction, transaction_id
 
+from .decoded import Decoder
 from .door import Door
 from .mempool import Mempool, SignerClass
 from .steps import Steps
@@ -129,6 +130,7 @@ class Admission:
         hand_off: HandOff,
         inbox_bytes_max: int = INBOX_BYTES_MAX,
         steps: Steps | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         """``clock_ms`` is the node's clock in consensus time (Unix milliseconds)."""
         self._mempool = mempool
@@ -143,6 +145,7 @@ class Admission:
         """id -> bytes of what lies in the inbox and of the list being checked."""
         self._inbox_bytes_max = inbox_bytes_max
         self._steps = steps if steps is not None else Steps()
+        self._decoder = decoder if decoder is not None else Decoder(self._steps)
         self._hashing, self._decoding = self._steps.of("hash"), self._steps.of("decode")
         self._admitting, self._entering = self._steps.of("admit"), self._steps.of("enter")
         self.door = Door()
@@ -262,8 +265,7 @@ class Admission:
         with self._admitting:
             wanted = self._wanted(places, ids, source, outcomes, followed)
             with self._decoding:
-                decoded = [_decoded(raws[at]) for at in wanted]
-            self._steps.count("decode", len(wanted))
+                decoded = [self._decoded(ids[at], raws[at]) for at in wanted]
             latest_ms = max(begun.head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
             for at, transaction in zip(wanted, decoded, strict=True):
                 tx_id = ids[at]
@@ -308,6 +310,12 @@ class Admission:
             else:
                 outcomes[at] = Outcome(tx_id, *refusal)
         return wanted
+
+    def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction | TransactionRejected:
+        try:
+            return self._decoder.decode(tx_id, raw)
+        except TransactionRejected as rejected:
+            return rejected
 
     def _follow(self, first: _Slice) -> asyncio.Future[dict[bytes, Outcome]]:
         if first.followers is None:
@@ -371,13 +379,6 @@ class Admission:
         if entered:
             self._hand_off(entered, source)
         return outcomes
-
-
-def _decoded(raw: bytes) -> Transaction | TransactionRejected:
-    try:
-        return decode_transaction(raw)
-    except TransactionRejected as rejected:
-        return rejected
 
 
 def _inbox_size(raws: Sequence[bytes]) -> int:

@@ -35,6 +35,7 @@ from .api.waiters import CommitWaiters, Result
 from .applicants import Applicants
 from .chain import Chain, Committed
 from .config import Config
+from .decoded import Decoder
 from .disk import DiskGuard, free_bytes
 from .driver import Driver
 from .evidence import EvidencePool
@@ -170,6 +171,7 @@ class Node:
         self._disk.watch(self._database_full)
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.steps = Steps()
+        decoder = Decoder(self.steps)
         self.verifier = Verifier(config.verifier.workers, here_max=HERE_RECORDS_MAX)
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
         signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id, self.steps)
@@ -186,6 +188,8 @@ class Node:
             log_position=self._disk.log_position,
             steps=self.steps,
             evidence=lambda: self.evidence.pick(),
+            on_committing=lambda committing: self.driver.committing(committing),
+            decoder=decoder,
         )
         self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self, self.steps)
         self.network = self.neighbours.network
@@ -233,6 +237,7 @@ class Node:
             clock_ms=clock.time_ms,
             hand_off=self.peer_pool.entered,
             steps=self.steps,
+            decoder=decoder,
         )
         self.peer_pool.connect(self.admission, self.gossip)
         self.metrics.watch(

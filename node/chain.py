@@ -14,7 +14,7 @@ Rules of this file
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,12 +44,13 @@ from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.recovery import same_record
 from ledger.state import StateReader
 from ledger.store import Batch, Overlay, Reader, Store
-from ledger.transactions import Transaction, decode_transaction, transaction_id
+from ledger.transactions import Transaction, transaction_id
 from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
 from . import blockstore
 from .blockstore import BlockReader, HeadRecord, StoredTransition
+from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
 from .steps import Steps
@@ -133,6 +134,25 @@ class StateView:
         self.state = StateReader(reader)
 
 
+@dataclass(frozen=True, slots=True)
+class Committing:
+    """A block whose batch is being written: what the next one will stand on, if nothing fails."""
+
+    view: HeightView
+    certificate: Certificate
+    ids: frozenset[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Assembled:
+    """Made ready for the block above ``view``."""
+
+    view: HeightView
+    proof: bytes
+    picked: list[tuple[bytes, bytes]]
+    """Empty: to be picked when the block is proposed."""
+
+
 Listener = Callable[[Committed], None]
 
 
@@ -152,6 +172,8 @@ class Chain:
         log_position: Callable[[], Position],
         steps: Steps | None = None,
         evidence: Callable[[], tuple[Evidence, ...]] = tuple,
+        on_committing: Callable[[Committing], None] = lambda committing: None,
+        decoder: Decoder | None = None,
     ) -> None:
         """``evidence`` gives what waits to be put into a fresh block, valid on the head of that moment."""
         self.genesis = genesis
@@ -164,7 +186,10 @@ class Chain:
         self._write = write
         self._log_position = log_position
         self._evidence = evidence
+        self._on_committing = on_committing
+        self._assembled: _Assembled | None = None
         self._steps = steps if steps is not None else Steps()
+        self._decoder = decoder if decoder is not None else Decoder(self._steps)
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
         self._turn = asyncio.Lock()
@@ -263,12 +288,14 @@ class Chain:
         view = self.view
         time_ms = max(self._clock_ms(), view.header.time_ms + 1)
         evidence = self._evidence()
+        ahead = self._assembled if self._assembled is not None and self._assembled.view is view else None
         picked: list[tuple[bytes, bytes]] = []
         if not view.leaves_deadlines(time_ms):
-            frame = BODY_FRAME_BYTES + len(encode(self.certificate)) + len(encode(evidence))
-            alone = view.params.block_bytes_max - frame
-            picked = self.mempool.pick(self._room() - frame, BLOCK_TRANSACTIONS_MAX, time_ms, alone_bytes_max=alone)
-        proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
+            if ahead is not None and ahead.picked and not evidence:
+                picked = self.mempool.still_valid(ahead.picked, time_ms)
+            else:
+                picked = self._pick(view, len(encode(self.certificate)) + len(encode(evidence)), time_ms)
+        proof = prove(beacon.alpha(view.header.beacon, view.height + 1)) if ahead is None else ahead.proof
         header = validity.assemble_header(
             view,
             time_ms=time_ms,
@@ -293,9 +320,31 @@ class Chain:
         self._remember(block)
         return block
 
-    def _room(self) -> int:
+    def assemble_ahead(self, committing: Committing, prove: Callable[[bytes], bytes]) -> None:
+        """Make ready what the next block can have already while the block below it is being written.
+
+        The beacon's proof; and the transactions, without the candidate's ids, when they fill the block: if there is
+        room, those that arrive until it is proposed are to go with it. Nothing is signed, and nothing leaves this node.
+        """
+        view = committing.view
+        time_ms = max(self._clock_ms(), view.header.time_ms + 1)
+        picked: list[tuple[bytes, bytes]] = []
+        certificate_bytes = len(encode(committing.certificate))
+        if not view.leaves_deadlines(time_ms) and self.mempool.size_bytes >= self._room(view):
+            picked = self._pick(view, certificate_bytes, time_ms, committing.ids)
+        self._assembled = _Assembled(view, prove(beacon.alpha(view.header.beacon, view.height + 1)), picked)
+
+    def _pick(
+        self, view: HeightView, beside_bytes: int, time_ms: int, exclude: Collection[bytes] = frozenset()
+    ) -> list[tuple[bytes, bytes]]:
+        frame = BODY_FRAME_BYTES + beside_bytes
+        alone = view.params.block_bytes_max - frame
+        room = self._room(view) - frame
+        return self.mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms, exclude, alone_bytes_max=alone)
+
+    def _room(self, view: HeightView) -> int:
         """Bytes of body to fill: what the chain allows, but no more than this machine executes quickly."""
-        allowed = self.view.params.block_bytes_max
+        allowed = view.params.block_bytes_max
         quick = int(EXECUTION_S / self._byte_s) if self._byte_s else allowed
         return min(allowed, max(quick, FILL_BYTES_MIN))
 
@@ -379,10 +428,7 @@ class Chain:
 
     def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
         entry = self.mempool.get(tx_id)
-        if entry is not None:
-            return entry.transaction
-        self._steps.count("decode", 1)
-        return decode_transaction(raw)
+        return self._decoder.decode(tx_id, raw) if entry is None else entry.transaction
 
     async def _verify(
         self, epoch: int, raws: Sequence[bytes], transactions: Sequence[tuple[bytes, Transaction]]
@@ -508,6 +554,8 @@ class Chain:
             )
             blockstore.put_head(batch, record)
         write_s = time.perf_counter()
+        committing = Committing(applied.view, certificate, frozenset(tx_id for tx_id, _ in block.transactions))
+        asyncio.get_running_loop().call_soon(self._on_committing, committing)  # runs while the batch is being written
         await self._write(batch)
         written_s = time.perf_counter()
         self._note_speed(len(block.body_raw), executed_s - begun_s)

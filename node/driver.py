@@ -69,7 +69,7 @@ from ledger.votes import ValidatorEntry, quorum
 from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
 
-from .chain import Chain, Committed
+from .chain import Chain, Committed, Committing
 from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool
@@ -450,6 +450,20 @@ class Driver:
         self._queue.append(
             BlockBuilt(effect.height, effect.round, chain.compact(built), built.body.transactions, tuple(recent))
         )
+
+    def committing(self, committing: Committing) -> None:
+        """The next block is assembled while this one is written, if we shall propose it."""
+        seat = self._seat
+        if seat is None or self._stopped or self._holds or not self.signing:
+            return
+        view = committing.view
+        if (
+            view.validators != view.next_validators
+        ):  # a rotated key begins to count: its proofs wait for the open height
+            return
+        if view.proposers()[0].validator_key in seat.keys:
+            with self._steps.of("propose"):
+                self._chain.assemble_ahead(committing, seat.safety.beacon_proof)
 
     def _own_entry(self) -> ValidatorEntry:
         if self._context is None or self._context.index is None:

@@ -219,6 +219,11 @@ class Mempool:
                 room -= size
         return picked
 
+    def still_valid(self, picked: Iterable[tuple[bytes, bytes]], time_ms: int) -> list[tuple[bytes, bytes]]:
+        """Those of ``picked``, picked earlier, that wait still and may stand in a block at ``time_ms``."""
+        found = ((item, self._entries.get(item[0])) for item in picked)
+        return [item for item, entry in found if entry is not None and valid_at(entry.transaction, time_ms)]
+
     def remove_committed(self, ids: Iterable[bytes], block_time_ms: int) -> list[bytes]:
         """A block was committed: its transactions leave, and those it is past expire. Returns the expired ids."""
         for tx_id in ids:

@@ -135,6 +135,14 @@ def _link_readings(peers: Sequence[PeerInfo], admission: Admission) -> Iterable[
     carried = CounterMetricFamily(
         "huzhu_link_bytes", "Payload bytes on links, by class.", labels=["direction", "channel"]
     )
+    queued = GaugeMetricFamily(
+        "huzhu_link_queue_bytes", "Bytes that wait to be sent, by peer and class.", labels=["peer", "channel"]
+    )
+    for peer in peers:
+        if peer.connected:
+            for channel, size in peer.queued_bytes.items():
+                queued.add_metric([peer.key.hex()[:8], channel.name.lower()], size)
+    yield queued
     dropped = CounterMetricFamily("huzhu_drops", "Messages or transactions dropped, by reason.", labels=["reason"])
     for channel in Channel:
         name = channel.name.lower()

@@ -47,6 +47,8 @@ class PeerInfo:
     """The peer's clock minus ours."""
     version: int | None
     agent: str
+    queued_bytes: dict[Channel, int]
+    """What waits to be sent on the link now."""
     bytes_in: dict[Channel, int]
     bytes_out: dict[Channel, int]
     drops: dict[Channel, int]
@@ -197,6 +199,7 @@ class PeerState:
             clock_offset_ms=None if link is None else link.clock_offset_ms,
             version=None if link is None else link.version,
             agent="" if link is None else link.agent,
+            queued_bytes={channel: 0 if link is None else link.queue.pending_bytes(channel) for channel in Channel},
             bytes_in=total.bytes_in,
             bytes_out=total.bytes_out,
             drops=total.drops,

@@ -4,6 +4,7 @@ The clock is stepped from the opening of the plan to the first settlement; one m
 The plan is the main one with a case cap that lets fewer members carry a case; the chain's parameters are production's.
 """
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -35,8 +36,9 @@ from ..demo.ledger import ASSESSORS, BANK, CLOCK, HOSPITAL, PLAN, PLATFORM, Demo
 from ..sender import sign
 
 BEGIN_MS: Final = start_of_day(day_from_civil(2018, 10, 16))
-MEMBERS_MIN: Final = 1_000
-"""Fewer would owe more than the year's cap for one mild case."""
+MEMBERS_MIN: Final = 10_000
+"""Fewer would owe more than a case's cap for one mild case: then nobody owes anything yet."""
+BATCHES_IN_FLIGHT: Final = 4
 CASE_CAP_FEN: Final = 18_800
 MILD: Final = 2
 BIRTH_MONTH: Final = month_of(day_of(BEGIN_MS)) - 30 * 12
@@ -71,9 +73,16 @@ def batches(members: int, series: bytes = b"bench") -> Iterator[tx.EnrolBatch]:
 
 
 async def enrol(ledger: HttpLedger, members: int, series: bytes = b"bench") -> None:
-    """Enrol so many, a batch at a time."""
-    for batch in batches(members, series):
-        await ledger.send(PLATFORM, [batch])
+    """Enrol so many, a few batches in flight at a time; who gets which number is left to the network."""
+    waiting = batches(members, series)
+
+    async def keep_sending() -> None:
+        for batch in waiting:
+            await ledger.send(PLATFORM, [batch])
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(BATCHES_IN_FLIGHT):
+            group.create_task(keep_sending())
 
 
 async def settle(ledger: HttpLedger, members: int) -> tuple[int, int]:

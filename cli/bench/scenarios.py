@@ -9,7 +9,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -168,16 +168,16 @@ async def saturate(bench: Bench) -> dict[str, Any]:
             load = generator.open_loop(bench.rate, _list_size(bench.rate), begun_s + bench.seconds)
         group.create_task(load)
         await _until(begun_s + bench.seconds * WARM_UP_SHARE)
-        before = _usage(bench)
+        before, counted = _usage(bench), await _scrape(bench.urls[0])
         windows = await _windows(bench, tally, begun_s)
-        after = _usage(bench)
+        after, counted_then = _usage(bench), await _scrape(bench.urls[0])
     committed = tally.committed(before.at_s, after.at_s)
     figures = {
         "committed_tps": round(statistics.median(windows), 1),
         "committed_tps_range": [round(min(windows), 1), round(max(windows), 1)],
         **_cost(bench, before, after, committed),
         **_load_figures(tally, begun_s, time.monotonic()),
-        "steps_us_per_tx": await _steps(bench, committed),
+        "steps_us_per_tx": steps_us_per_tx(counted, counted_then),
     }
     figures["share_of_ceiling"] = round(figures["committed_tps"] / bench.ceiling_tps, 3)
     figures["share_of_ceiling_range"] = [round(value / bench.ceiling_tps, 3) for value in (min(windows), max(windows))]
@@ -200,15 +200,25 @@ async def _scrape(url: str) -> dict[str, float]:
     }
 
 
-async def _steps(bench: Bench, _committed: int) -> dict[str, float]:
-    """Microseconds a transaction spends in each step of the first node, from its own counters."""
-    values = await _scrape(bench.urls[0])
-    done = values.get(f"huzhu_transactions_total {OK}", 0)
-    steps = {name.partition(" ")[2]: value for name, value in values.items() if name.startswith(STEP_SECONDS)}
-    return {name: round(value / done * 1e6, 1) for name, value in steps.items()} if done else {}
-
-
 STEP_SECONDS: Final = "huzhu_transaction_step_seconds_total "
+LOOP_SECONDS: Final = "huzhu_loop_cpu_seconds_total"
+
+
+def steps_us_per_tx(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Microseconds of the event loop's CPU that one node spent on a transaction, by step; ``rest`` is in none of them.
+
+    ``before`` and ``after`` are one node's metrics; nothing when it committed no transaction in between.
+    """
+
+    def spent(name: str) -> float:
+        return after.get(name, 0.0) - before.get(name, 0.0)
+
+    done = sum(spent(name) for name in after if name.startswith("huzhu_transactions_total "))
+    if not done:
+        return {}
+    steps = {name.removeprefix(STEP_SECONDS): spent(name) for name in after if name.startswith(STEP_SECONDS)}
+    steps["rest"] = spent(LOOP_SECONDS) - sum(steps.values())
+    return {name: round(value / done * 1e6, 1) for name, value in steps.items()}
 
 
 async def idle(bench: Bench) -> dict[str, Any]:

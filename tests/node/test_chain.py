@@ -1,5 +1,6 @@
 """The owner of the head: one batch a block, resumed as it was left, built and checked by the rules, undone exactly."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,7 @@ from node.chain import (
     SPEED_BODY_BYTES_MIN,
     CheckedBlock,
     Committed,
+    Committing,
 )
 from node.chain import Chain as NodeChain
 from node.resume import load_view
@@ -250,10 +252,54 @@ async def test_a_block_below_the_head_is_ignored() -> None:
 def test_a_proposer_fills_no_more_than_this_machine_executes_quickly() -> None:
     chain = open_chain(Chain().genesis)
     allowed = chain.view.params.block_bytes_max
-    assert chain._room() == allowed, "nothing was measured yet"
+    assert chain._room(chain.view) == allowed, "nothing was measured yet"
     chain._note_speed(SPEED_BODY_BYTES_MIN - 1, 60.0)
-    assert chain._room() == allowed, "a small body says nothing"
+    assert chain._room(chain.view) == allowed, "a small body says nothing"
     chain._note_speed(allowed, 2.5 * EXECUTION_S)
-    assert chain._room() == int(allowed / 2.5)
+    assert chain._room(chain.view) == int(allowed / 2.5)
     chain._note_speed(allowed, 600.0)
-    assert chain._room() == FILL_BYTES_MIN, "a slow machine still proposes"
+    assert chain._room(chain.view) == FILL_BYTES_MIN, "a slow machine still proposes"
+
+
+@pytest.mark.asyncio
+async def test_the_next_block_is_assembled_while_this_one_is_written_without_the_candidates_ids() -> None:
+    source, store = Chain(), MemoryStore()
+    chain: NodeChain
+    clock = Clock(source.genesis.time_ms + 1_000)
+    written, begun = asyncio.Event(), asyncio.Event()
+    proofs: list[bytes] = []
+
+    async def write(batch: Batch) -> None:
+        await written.wait()
+        store.write(batch)
+
+    def prove(alpha: bytes) -> bytes:
+        proofs.append(alpha)
+        creator = proposer(chain.view.proposers() if len(proofs) > 1 else ahead[0].view.proposers(), 0)
+        name = ("platform", "bank", "firm-a", "firm-b")[creator.seat]
+        return beacon.prove(seed(f"{name} beacon"), alpha)
+
+    ahead: list[Committing] = []
+
+    def committing(of: Committing) -> None:
+        ahead.append(of)
+        chain.assemble_ahead(of, prove)
+        begun.set()
+
+    chain = open_chain(source.genesis, store, clock, write=write, on_committing=committing)
+    chain._byte_s = 1.0  # a machine so slow that a few hundred fill a block
+    candidate = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    waiting = [source.transaction("clock", AdvanceClock(START_MS + (day + 2) * MS_PER_DAY)) for day in range(600)]
+    put(chain, source, candidate, *waiting)
+    importing = asyncio.create_task(chain.import_block(raw(source.raw_block([candidate]))))
+    await begun.wait()
+    assert chain.height == 0, "nothing is committed before the batch is written"
+    written.set()
+    assert await importing
+    built = chain.build(proposer(chain.view.proposers(), 0), prove)
+    assert len(proofs) == 1, "the proof was made while the batch was being written"
+    assert [tx_id for tx_id, _ in built.transactions] == [
+        transaction_id(item) for item in waiting[: len(built.transactions)]
+    ]
+    assert len(built.transactions) > 300
+    assert await chain.check(chain.compact(built), built.body.transactions) is Verdict.VALID

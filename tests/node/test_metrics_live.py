@@ -26,7 +26,7 @@ QUIET = {
     "huzhu_verified_hits_total",
 }
 """Nothing went wrong and nothing waits: these say 0. (Hits: of all but the proposer, see below.)"""
-STEPS = {"admit", "enter", "execute", "tree", "batch"}
+STEPS = {"receive", "hash", "decode", "verify", "enter", "gossip", "execute", "tree", "batch", "send", "consensus"}
 PHASES = {"due", "proposed", "checked", "prepared", "committed", "applied"}
 
 
