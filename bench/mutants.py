@@ -7,7 +7,7 @@ How it works
 - Each mutant runs in a forked child: a function's code is exchanged in place, then the tests that run it, quick ones
   and those of the module's own file first, until one fails. Module-level data (the claim table) is computed again in
   the child. Where a change stands in the body of a class, the module is imported anew, in a child of its own. A child
-  that hangs is killed by its alarm, and counts as noticed.
+  that does not end is killed, and counts as noticed.
 - Nothing in the tree is written but ``build/mutants/*.jsonl``, from which an interrupted run goes on. What was killed
   is not tried again while the module's text is the same; a survivor not while the tests are the same, too.
 - ``bench/mutants_explained.toml`` explains survivors in one line each. The run fails on a survivor without an
@@ -82,13 +82,14 @@ def main_of(code: CodeType) -> str:
 
 
 def in_child(work: Callable[[], int], seconds: int, *, silent: bool = True) -> int:
-    """Run ``work`` in a forked child, bounded in time and memory: its result, or 128 + the signal that ended it."""
+    """Run ``work`` in a forked child with so many seconds of the processor (ten times that by the clock), in bounded
+    memory: its result, or 128 + the signal that ended it."""
     process = os.fork()
     if process == 0:
         code = 2
         try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(seconds)
+            signal.alarm(10 * seconds)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
             resource.setrlimit(resource.RLIMIT_AS, (CHILD_BYTES_MAX, CHILD_BYTES_MAX))
             if silent:
                 nowhere = os.open(os.devnull, os.O_WRONLY)
