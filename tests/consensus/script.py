@@ -20,9 +20,21 @@
 | `expect A prepared (committed) NAME round 0` · `expect A committed nothing in round 0` | |
 | `expect A decided NAME` · `expect A undecided` | |
 | `expect timer A` · `expect no timer A` | whether A's round timer runs |
-| `expect fork` · `expect no fork` | whether two nodes decided differently |
+| `expect fork` · `expect no fork` | whether two nodes decided different blocks of one height |
+| `set 3 A B E+1` | V(3) and on: these; `+1` means with the next keys of its rotation |
+| `next A B` | the block they decided is executed and synced: they open the next height |
+| `sync E from A` | E has fetched the blocks that A holds |
+| `pending A` | A's mempool alone holds a transaction |
+| `backup A` · `restore A` | its log is copied · the old copy is put back, and it is down |
+| `boot A` | it starts, and what it asks LastSeen waits to be delivered |
+| `wait-over A` | the 5 s of LastSeen are over |
+| `expect A may sign` · `expect A may not sign` | |
+| `expect A B hold different certificates` | of the block they decided |
 
-A block is named by its creator and the round it was created in: `A0`, `Z1`. KIND is proposal, prepare, commit,
+Faults are in `script_faults.py`: Byzantine validators, twins, lies about heads, disks.
+
+A block is named by its creator and the round it was created in: `A0`, `Z1`, or `A0@2`
+at height 2. KIND is proposal, prepare, commit,
 round-change, certificate, status, last-seen, request or answer. Persisting, signing, building and checking happen at
 once; messages wait until they are delivered.
 """
@@ -39,8 +51,12 @@ from consensus.core import Consensus
 from consensus.records import FirstRecord, Record
 from consensus.safety import SafetyRules
 from ledger import blocks
-from ledger.votes import Commit, Prepare
-from tests.consensus.harness import CHAIN_ID, FAST, GENESIS_HASH, TIMING, make_block, seed_of, validator_set
+from ledger.votes import Commit, Prepare, ValidatorEntry
+from tests.consensus.harness import CHAIN_ID, FAST, GENESIS_HASH, TIMING, Decided, make_block, seed_of
+from tests.consensus.script_faults import Disk, ScenarioFailed, faults_expectation, faults_line
+
+ROTATED = 100
+"""Added to the number of a seat's seed for each rotation of its keys."""
 
 KINDS = {
     "proposal": (wire.SignedProposal,),
@@ -55,10 +71,6 @@ KINDS = {
 }
 
 
-class ScenarioFailed(AssertionError):
-    """The line and what was found instead."""
-
-
 class Actor:
     def __init__(self, script: "Script", index: int, name: str) -> None:
         self.script, self.index, self.name = script, index, name
@@ -67,18 +79,37 @@ class Actor:
         self.safety: SafetyRules | None = None
         self.timers: dict[ev.TimerKind, ev.Timer] = {}
         self.decided: bytes | None = None
-        self.blocks_built = 0
+        self.chain: list[Decided] = []
+        self.pending: Decided | None = None
+        self.disk = Disk()
 
     def start(self) -> None:
-        context = self.script.context(self.index)
-        self.safety = SafetyRules(CHAIN_ID, [seed_of(self.index)], bytes(32), list(self.durable), FAST)
+        if self.disk.refused:
+            return
+        seeds = [seed_of(self.index + ROTATED * version) for version in range(3)]
+        self.safety = SafetyRules(CHAIN_ID, seeds, bytes(32), list(self.durable), FAST)
         self.core = Consensus(list(self.durable), FAST)
-        self.safety.begin(0, 1, tuple(entry.validator_key for entry in context.validators))
-        self.timers, self.decided = {}, None
+        self.timers = {}
+        self.open()
+
+    def open(self) -> None:
+        """The next height of its chain."""
+        assert self.safety is not None
+        context = self.script.context(self)
+        self.safety.begin(0, context.height, tuple(entry.validator_key for entry in context.validators))
+        self.decided, self.pending = None, None
         self.step(ev.HeightStarted(context, bytes([self.index]) * 32))
+
+    def next(self) -> None:
+        """Its decided block is executed and synced."""
+        if self.pending is None:
+            raise ScenarioFailed(f"{self.name} has decided nothing")
+        self.chain.append(self.pending)
+        self.open()
 
     def crash(self) -> None:
         self.core = self.safety = None
+        self.disk.stalled.clear()
 
     def step(self, event: ev.Event) -> None:
         if self.core is None or self.safety is None:
@@ -87,24 +118,27 @@ class Actor:
         while todo:
             for effect in self.core.step(todo.popleft()):
                 self.perform(effect, todo)
+                if self.core is None:
+                    return  # its disk failed
 
     def perform(self, effect: fx.Effect, todo: deque[ev.Event]) -> None:
         assert self.core is not None
         assert self.safety is not None
+        script = self.script
         match effect:
-            case fx.Persist(token, records):
-                self.durable.extend(records)
-                self.safety.recorded(records)
-                todo.append(ev.Persisted(token))
+            case fx.Persist():
+                if self.disk.takes(self, effect):
+                    self.synced(effect, todo)
             case fx.Sign(token, request):
                 todo.append(ev.Signed(token, self.safety.sign(request)))
             case fx.Broadcast(message):
-                for other in self.script.actors:
-                    if other is not self:
-                        self.script.sent.append((self, other, message))
+                members = [name for name, _ in script.set_at(len(self.chain) + 1)]
+                for other in (*script.actors, *script.twins):
+                    if other is not self and script.actors[other.index].name in members:
+                        script.sent.append((self, other, message))
             case fx.Send(to, message):
-                other = self.script.actors[to if isinstance(to, int) else to[0]]
-                self.script.sent.append((self, other, message))
+                for other in script.reached(self, to):
+                    script.sent.append((self, other, message))
             case fx.SetTimer(timer):
                 self.timers[timer.kind] = timer
             case fx.BuildBlock(height, round):
@@ -113,12 +147,23 @@ class Actor:
                 todo.append(ev.BodyAvailable(height, hash, (None,) * len(ids)))
             case fx.CheckBlock(height, hash):
                 todo.append(ev.BlockChecked(height, hash, ev.Verdict.VALID))
-            case fx.Decide(_, hash):
+            case fx.Decide(_, hash, block, transactions, certificate):
                 self.decided = hash
+                self.pending = Decided(blocks.decode_header(block.header), block, transactions, certificate)
             case fx.Blame(peer, code, detail):
+                if script.actors[peer[0]].name in script.byzantine:
+                    script.reports.append((self.name, effect))
+                    return
                 raise ScenarioFailed(f"{self.name} blames {self.script.actors[peer[0]].name}: {code}: {detail}")
             case fx.ReportEvidence() | fx.Behind() | fx.Compact():
                 self.script.reports.append((self.name, effect))
+
+    def synced(self, effect: fx.Persist, todo: deque[ev.Event]) -> None:
+        """The records are durable."""
+        assert self.safety is not None
+        self.durable.extend(effect.records)
+        self.safety.recorded(effect.records)
+        todo.append(ev.Persisted(effect.token))
 
 
 def round_of(message: wire.Message) -> int | None:
@@ -139,6 +184,10 @@ class Script:
         self.sent: list[tuple[Actor, Actor, wire.Message]] = []
         self.names: dict[str, bytes] = {}
         self.reports: list[tuple[str, fx.Effect]] = []
+        self.byzantine: set[str] = set()
+        self.twins: list[Actor] = []
+        self.sets: dict[int, list[tuple[str, int]]] = {}
+        """From which height on who votes, each with the number of its keys."""
 
     def run(self, path: Path) -> None:
         for number, raw in enumerate(path.read_text().splitlines(), start=1):
@@ -149,29 +198,50 @@ class Script:
                 except (ScenarioFailed, KeyError) as failure:
                     raise ScenarioFailed(f"{path.name}:{number}: {line}: {failure}") from failure
 
-    def context(self, index: int) -> HeightContext:
-        n = len(self.actors)
-        genesis = blocks.genesis_certificate(GENESIS_HASH)
-        return HeightContext(
-            CHAIN_ID, 0, 1, GENESIS_HASH, genesis, validator_set(n), index, tuple(range(n)), TIMING, False
-        )
+    def set_at(self, height: int) -> list[tuple[str, int]]:
+        """V(height): names with the number of their keys, in proposing order."""
+        known = [since for since in self.sets if since <= height]
+        return self.sets[max(known)] if known else [(actor.name, 0) for actor in self.actors]
+
+    def validators(self, height: int) -> tuple[ValidatorEntry, ...]:
+        found = []
+        for name, version in self.set_at(height):
+            seat = self.actor(name).index
+            key = FAST.public_key(seed_of(seat + ROTATED * version))
+            found.append(ValidatorEntry(seat, seat, bytes(32), key, bytes(32)))
+        return tuple(found)
+
+    def context(self, actor: Actor) -> HeightContext:
+        height = len(actor.chain) + 1
+        parent = actor.chain[-1].hash if actor.chain else GENESIS_HASH
+        certificate = actor.chain[-1].certificate if actor.chain else blocks.genesis_certificate(GENESIS_HASH)
+        validators = self.validators(height)
+        index = next((at for at, entry in enumerate(validators) if entry.seat == actor.index), None)
+        order = tuple(range(len(validators)))
+        return HeightContext(CHAIN_ID, 0, height, parent, certificate, validators, index, order, TIMING, False)
+
+    def reached(self, sender: Actor, to: int | bytes) -> list[Actor]:
+        """Who hears a message: a validator of the sender's height, or the one that is answered; twins hear it too."""
+        index = self.actor(self.set_at(len(sender.chain) + 1)[to][0]).index if isinstance(to, int) else to[0]
+        return [actor for actor in (*self.actors, *self.twins) if actor.index == index and actor is not sender]
 
     def actor(self, name: str) -> Actor:
-        return next(actor for actor in self.actors if actor.name == name)
+        return next(actor for actor in (*self.actors, *self.twins) if actor.name == name)
 
     def build(self, actor: Actor, height: int, round: int) -> ev.BlockBuilt:
-        context = self.context(actor.index)
+        context = self.context(actor)
+        assert context.index is not None
         raw = b"transaction of %s in round %d" % (actor.name.encode(), round)
         block = make_block(
             height,
-            GENESIS_HASH,
-            context.key(actor.index),
+            context.parent_hash,
+            context.key(context.index),
             context.parent_certificate,
             (raw,),
             context.validators,
             round + 1,
         )
-        self.names[f"{actor.name}{round}"] = blocks.header_hash(block.header)
+        self.names[f"{actor.name}{round}" + (f"@{height}" if height > 1 else "")] = blocks.header_hash(block.header)
         return ev.BlockBuilt(height, round, block, (raw,), (raw,))
 
     def line(self, words: list[str]) -> None:
@@ -181,7 +251,8 @@ class Script:
             case ["start" | "restart", *names]:
                 for name in names:
                     self.actor(name).start()
-                self.deliver(("last-seen",), self.actors, self.actors, until_quiet=True)
+                everybody = [*self.actors, *self.twins]
+                self.deliver(("last-seen",), everybody, everybody, until_quiet=True)
                 for name in names:  # of seats that stay silent: the 5 s are over
                     actor = self.actor(name)
                     if ev.TimerKind.LAST_SEEN in actor.timers:
@@ -196,7 +267,35 @@ class Script:
                     actor.durable = [FirstRecord(CHAIN_ID, FAST.public_key(seed_of(actor.index)), True)]
             case ["due", *names]:
                 for name in names:
-                    self.actor(name).step(ev.BlockDue(1, ev.DueReason.ANNOUNCED))
+                    actor = self.actor(name)
+                    actor.step(ev.BlockDue(len(actor.chain) + 1, ev.DueReason.ANNOUNCED))
+            case ["pending", *names]:
+                for name in names:
+                    actor = self.actor(name)
+                    actor.step(ev.BlockDue(len(actor.chain) + 1, ev.DueReason.PENDING))
+            case ["set", height, *names]:
+                self.sets[int(height)] = [(name.partition("+")[0], int(name.partition("+")[2] or 0)) for name in names]
+            case ["next", *names]:
+                for name in names:
+                    self.actor(name).next()
+            case ["sync", name, "from", other]:
+                actor = self.actor(name)
+                actor.chain = list(self.actor(other).chain)
+                actor.open()
+            case ["boot", *names]:
+                for name in names:
+                    self.actor(name).start()
+            case ["wait-over", *names]:
+                for name in names:
+                    actor = self.actor(name)
+                    actor.step(ev.Timeout(actor.timers.pop(ev.TimerKind.LAST_SEEN)))
+            case ["backup", *names]:
+                for name in names:
+                    self.actor(name).disk.copy = list(self.actor(name).durable)
+            case ["restore", *names]:
+                for name in names:
+                    self.actor(name).crash()
+                    self.actor(name).durable = list(self.actor(name).disk.copy)
             case ["timeout", *names]:
                 for name in names:
                     self.fire(self.actor(name), ev.TimerKind.ROUND)
@@ -204,7 +303,8 @@ class Script:
                 for name in names:
                     self.fire(self.actor(name), ev.TimerKind.RESEND)
             case ["deliver", "all"]:
-                self.deliver(tuple(KINDS), self.actors, self.actors, until_quiet=True)
+                everybody = [*self.actors, *self.twins]
+                self.deliver(tuple(KINDS), everybody, everybody, until_quiet=True)
             case ["rule", "abandon-round", "off"]:
                 self.check(self.abandon_round_off, "the test did not switch the rule off")
             case ["deliver", kind, "round", round, "from", *rest]:
@@ -216,7 +316,8 @@ class Script:
             case ["expect", *rest]:
                 self.expect(rest)
             case _:
-                raise ScenarioFailed("unknown line")
+                if not faults_line(self, words):
+                    raise ScenarioFailed("unknown line")
 
     def deliver_some(self, kind: str, round: int | None, rest: list[str]) -> None:
         at = rest.index("to")
@@ -256,33 +357,58 @@ class Script:
             for item in batch:
                 self.sent.remove(item)
                 sender, receiver, message = item
-                receiver.step(ev.Received(bytes([sender.index]) * 32, sender.index, message))
+                position = self.position(sender, receiver)
+                receiver.step(ev.Received(bytes([sender.index]) * 32, position, message))
             delivered += len(batch)
             if not batch or not until_quiet:
                 break
         if not delivered and not until_quiet:
             raise ScenarioFailed("nothing of that kind was sent")
 
+    def position(self, sender: Actor, receiver: Actor) -> int | None:
+        """The sender's position in V(open height) of the receiver."""
+        names = [name for name, _ in self.set_at(len(receiver.chain) + 1)]
+        own = self.actors[sender.index].name
+        return names.index(own) if own in names else None
+
     def expect(self, words: list[str]) -> None:
         match words:
             case ["fork"] | ["no", "fork"]:
-                decided = {actor.decided for actor in self.actors if actor.decided}
-                self.check((len(decided) > 1) == (words == ["fork"]), f"decided: {len(decided)} different blocks")
+                by_height: dict[int, set[bytes]] = {}
+                for actor in self.actors:
+                    for decided in (*actor.chain, *([actor.pending] if actor.pending else [])):
+                        by_height.setdefault(decided.header.height, set()).add(decided.hash)
+                most = max(map(len, by_height.values()), default=0)
+                self.check((most > 1) == (words == ["fork"]), f"decided: {most} different blocks")
+            case [one, other, "hold", "different", "certificates"]:
+                held = [self.actor(name).pending for name in (one, other)]
+                seals = {decided.certificate.seals for decided in held if decided is not None}
+                self.check(len(seals) == 2, f"{len(seals)} certificates")
             case ["no", "timer", name]:
                 self.check(not self.timer_runs(self.actor(name)), "its timer runs")
             case ["timer", name]:
                 self.check(self.timer_runs(self.actor(name)), "no timer runs")
             case _:
-                known = {actor.name for actor in self.actors}
+                known = {actor.name for actor in (*self.actors, *self.twins)}
                 names = list(takewhile(known.__contains__, words))
                 for name in names:
                     self.expect_of(self.actor(name), words[len(names) :])
 
     def expect_of(self, actor: Actor, words: list[str]) -> None:
+        if faults_expectation(self, actor, words):
+            return
         if actor.core is None:
             raise ScenarioFailed(f"{actor.name} is down")
         record = actor.core.state.record
         match words:
+            case ["may", "sign"]:
+                self.check(actor.core.signing, f"{actor.name} may not sign")
+            case ["may", "not", "sign"]:
+                self.check(not actor.core.signing, f"{actor.name} may sign")
+            case ["observes"]:
+                self.check(actor.core.state.open.context.index is None, f"{actor.name} has a seat")
+            case ["height", height]:
+                self.check(actor.core.height == int(height), f"{actor.name} is at height {actor.core.height}")
             case ["round", round]:
                 self.check(actor.core.round == int(round), f"{actor.name} is in round {actor.core.round}")
             case ["decided", block]:

@@ -47,7 +47,7 @@ def test_the_story_goes_as_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_there_are_scenarios() -> None:
-    assert len(SCENARIOS) >= 10
+    assert len(SCENARIOS) >= 33
 
 
 def test_a_wrong_expectation_fails_with_its_line(tmp_path: Path) -> None:
