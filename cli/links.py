@@ -75,6 +75,11 @@ class Proxy:
         for dialler, target, port in self._routes:
             self._servers.append(await asyncio.start_server(self._accept(tasks, dialler, target), HOST, port))
 
+    def close(self) -> None:
+        """Take no more connections; those that are there end by themselves."""
+        for server in self._servers:
+            server.close()
+
     def _accept(self, tasks: asyncio.TaskGroup, dialler: str, target: str) -> Any:
         def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             if self._connections[dialler, target] >= CONNECTIONS_MAX:

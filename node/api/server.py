@@ -188,7 +188,9 @@ def make_app(
             return problem("BAD_REQUEST", error.reason)
         except web.RequestPayloadError:
             return problem("BAD_REQUEST", "the body is not what its Content-Encoding or Transfer-Encoding says")
-        except ConnectionError:  # the client went away; nobody reads this answer
+        except ConnectionError:  # the client went away in the middle of an answer
+            if request.transport is not None:
+                request.transport.abort()
             return web.Response(status=CLIENT_GONE)
         except OSError:
             raise
