@@ -5,7 +5,8 @@ Rules of this file
 - A current member goes on as if he had never left, when no notice fell in between. Else he cannot be charged for
   periods whose count was frozen without him: the span is closed as it stands, and another begins with the next notice.
   His cover goes on unbroken, with the old waiting time.
-- What he owed when he left and did not pay was written off: then he has EXITED, and comes back as everybody does.
+- What he owed when he left and did not pay was written off at the close: then he has EXITED, and comes back as
+  everybody does, also when no notice fell in between; else the others would bear a debt that he was forgiven.
 - Counters follow the difference of the rows (``standing.Changes``), so none is forgotten.
 """
 
@@ -28,10 +29,10 @@ def reopen(state: State, claim: Claim) -> None:
     changes = Changes(state, member.plan, plan)
     if claim.helped_from != MemberState.ACTIVE:
         after = replace(member, state=claim.helped_from, to_day=claim.helped_to_day)
-    elif member.to_period >= next_unnoticed(plan):
-        after = _as_if_never_left(changes, member)
     elif written_off(state, member, plan):
         after = replace(member, state=int(MemberState.EXITED))
+    elif member.to_period >= next_unnoticed(plan):
+        after = _as_if_never_left(changes, member)
     else:
         after = _after_the_gap(state, changes.sums, plan, claim, member)
     changes.put(claim.member, member, after)
