@@ -127,6 +127,16 @@ def node_hash(node: bytes) -> bytes:
     return sha256(INNER_PREFIX + node).digest()
 
 
+def root_of(hashes: Sequence[bytes], levels: int) -> bytes:
+    """The hash so many levels above these neighbours, the first of which is the first of its level."""
+    for _ in range(levels):
+        hashes = [
+            node_hash(b"".join(hashes[at : at + WIDTH]).ljust(NODE_BYTES, b"\x00"))
+            for at in range(0, len(hashes), WIDTH)
+        ]
+    return hashes[0]
+
+
 def child_hashes(node: bytes) -> list[bytes]:
     """The 16 hashes in an inner node; those of empty children are ``EMPTY_CHILD``."""
     return [node[at : at + HASH_BYTES] for at in range(0, NODE_BYTES, HASH_BYTES)]

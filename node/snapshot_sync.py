@@ -80,6 +80,8 @@ class SnapshotSync:
         self._head = head
         self._progress = progress
         self._log = log
+        self.target: Target | None = None
+        """The snapshot that was chosen last."""
 
     async def run(self) -> bool:
         """Whether a snapshot was fetched: then the store is a whole database, to be opened by a node."""
@@ -136,6 +138,7 @@ class SnapshotSync:
 
     async def _fetch(self, group: _Group) -> None:
         target, progress = group.target, self._progress
+        self.target = target
         sources = Sources(self._links, self._clock, group.peers)
         progress.height, progress.peers = target.height, len(group.peers)
         self._log.info("snapshot", height=target.height, rows=target.rows, peers=len(group.peers))

@@ -198,3 +198,25 @@ def test_a_bundle_that_does_not_hold_makes_no_home(tmp_path: Path, four: LiveNet
         assert in_json("join", "accept", file, *what).error["code"] == "BUNDLE_INVALID"
     assert in_json("join", "accept", tmp_path / "none", *what).error["code"] == "BUNDLE_UNREADABLE"
     assert not home.exists()
+
+
+def test_a_snapshot_is_made_of_a_running_node_listed_and_proves_itself(tmp_path: Path, four: LiveNetwork) -> None:
+    member, target = four.nodes["platform"], tmp_path / "snapshots" / "one"
+    four.commit_one(member)
+    four.commit_one(member)
+    made = in_json("snapshot", "create", target, "--home", member.home)
+    assert made.exit_code == 0, made
+    again = in_json("snapshot", "create", target, "--home", member.home)
+    assert again.error["code"] == "SNAPSHOT_EXISTS"
+    (listed,) = in_json("snapshot", "list", target.parent).json["snapshots"]
+    assert listed["state_root"] == made.json["state_root"]
+    verified = in_json("snapshot", "verify", target)
+    assert (verified.exit_code, verified.json["verified"]) == (0, True), verified
+
+    offer = (target / "offer").read_bytes()
+    (target / "offer").write_bytes(offer[:-1] + bytes((offer[-1] ^ 1,)))
+    broken = in_json("snapshot", "verify", target)
+    assert (broken.error["code"], broken.exit_code) == ("SNAPSHOT_INVALID", 6)
+    unborn = tmp_path / "unborn"
+    assert in_json("init", "--home", unborn).exit_code == 0
+    assert in_json("snapshot", "create", tmp_path / "x", "--home", unborn).error["code"] == "NODE_NOT_RUNNING"
