@@ -30,6 +30,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "inspect": ("cli.inspect:inspect", "Look into a database or a block without knowing its types."),
     "export": ("cli.export:export", "Write blocks as JSON Lines."),
     "replay": ("cli.replay:replay_", "Execute a chain again and compare every root."),
+    "snapshot": ("cli.snapshot:snapshot", "Snapshots in directories: create, list, verify."),
     "backup": ("cli.backup:backup", "Genesis, configuration and database of one moment, while the node runs."),
     "restore": ("cli.backup:restore", "Put a backup into a home."),
     "prune": ("cli.prune:prune", "Give up the content of old blocks, and say what it freed."),

@@ -25,8 +25,9 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from ledger.errors import OperatorError
+from ledger.errors import OperatorError, PeerError
 from ledger.store import Batch
+from p2p.requests import RequestRefused
 
 from .api.answers import answer, plain
 from .backup import back_up
@@ -61,18 +62,23 @@ class Admin:
         *,
         write: Callable[[Batch], Awaitable[None]],
         facts: Callable[[], dict[str, Any]],
+        answer_question: Callable[[bytes], Awaitable[bytes]],
     ) -> None:
-        """``facts`` are what a defect report says of the running node; ``write`` is the database's one writer."""
+        """``facts`` are what a defect report says of the running node; ``write`` is the database's one writer.
+
+        ``answer_question`` answers a question of the sync class, as a peer's."""
         self._config = config
         self._store = store
         self._write = write
         self._facts = facts
+        self._answer_question = answer_question
         self._job = asyncio.Lock()
         self._stop = threading.Event()
         app = web.Application(client_max_size=BODY_BYTES_MAX)
         app.router.add_post("/backup", self._backup)
         app.router.add_post("/prune", self._prune)
         app.router.add_get("/debug", self._debug)
+        app.router.add_post("/question", self._question)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self) -> None:
@@ -161,6 +167,15 @@ class Admin:
         except OperatorError as error:
             return answer(_said(error), 409)
         return answer({"done": plain(pruned)})
+
+    async def _question(self, request: web.Request) -> web.StreamResponse:
+        """A question of the sync class, for a snapshot into a directory: its bytes in, the answer's bytes out."""
+        try:
+            return web.Response(body=await self._answer_question(await request.read()))
+        except RequestRefused as refusal:
+            return answer({"code": refusal.code}, 409)
+        except PeerError as error:
+            return answer({"code": error.code}, 400)
 
     async def _debug(self, request: web.Request) -> web.StreamResponse:
         """What a defect report needs of the inside: settings, tasks, threads, status, peers, metrics. No secrets."""

@@ -305,7 +305,13 @@ class Node:
         await self.network.start(tasks)
         self.neighbours.tell_addresses()
         api = await self._start_api()
-        self._admin = Admin(self.config, self._disk.store, write=self._disk.write, facts=self._facts)
+        self._admin = Admin(
+            self.config,
+            self._disk.store,
+            write=self._disk.write,
+            facts=self._facts,
+            answer_question=lambda raw: self.questions.answer(self.keys.node.public, raw),
+        )
         await self._admin.start()
         address = self.network.address
         if address is None:
