@@ -1,7 +1,7 @@
 """What justifies a proposal: each clause a named predicate (CONSENSUS §2).
 
-Sources: the QBFT specification of ConsenSys (Dafny, ``dafny/ver/L1``): ``validRoundChange``, ``isHighestPrepared``,
-``isProposalJustification``, ``validateNonPublicBlockProposal``; PBFT (Castro, Liskov 1999) §4.4, whose new-view
+Sources: the QBFT specification of ConsenSys (Dafny, ``dafny/spec/L1``): ``validRoundChange``, ``isHighestPrepared``,
+``isProposalJustification``, ``validateNonPreparedBlock``; PBFT (Castro, Liskov 1999) §4.4, whose new-view
 message this is; here the certificate is q *distinct current validators*. Signatures are verified by the caller,
 once, through the tally. Each clause is violated alone in ``tests/consensus/test_justify.py``.
 """
@@ -44,7 +44,7 @@ def are_distinct(votes: tuple[SignedRoundChange, ...] | tuple[SignedPrepare, ...
 
 
 def are_a_quorum(context: HeightContext, votes: tuple[SignedRoundChange, ...] | tuple[SignedPrepare, ...]) -> bool:
-    """q distinct current validators (QBFT ``hasReceivedProposalJustification``: ``|roundChanges| >= quorum``)."""
+    """q distinct current validators (QBFT ``isProposalJustification``: ``|getSetOfRoundChangeSenders| >= quorum``)."""
     return is_quorum([vote.index for vote in votes], len(context.validators))
 
 
@@ -73,7 +73,7 @@ def prepares_match(
 
 
 def is_created_by_the_proposer(context: HeightContext, proposal: SignedProposal, header: Header) -> bool:
-    """A fresh block's creator is proposer(h, r) (QBFT ``validateNonPublicBlockProposal``:
+    """A fresh block's creator is proposer(h, r) (QBFT ``validateNonPreparedBlock``:
     ``block.header.proposer``).
     """
     return header.creator == context.key(context.proposer(proposal.message.round))
