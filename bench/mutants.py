@@ -157,9 +157,9 @@ def _imported(mutant: Mutant) -> bool:
     return mutant.scope.startswith(("class ", "def "))
 
 
-def targets(paths: Sequence[str], fresh: bool, seconds: float) -> list[Target]:
+def targets(paths: Sequence[str], asked: Sequence[str], fresh: bool, seconds: float) -> list[Target]:
     """The modules with their mutants; they are imported in a child, so that this process stays without them."""
-    tests = _digest(*(Path(each) for each in TESTS))
+    tests = _digest(*(Path(each) for each in asked))
     found = []
     for path in paths:
         source = Path(path).read_text()
@@ -236,10 +236,9 @@ class Asking:
 
     def _profiles(self, session: pytest.Session) -> dict[str, Profile]:
         """Of every test, in a child; from a file when nothing has changed since."""
-        answer = PROGRESS / f"profiles.{_digest(Path('ledger'), Path('consensus'), Path('tests'))[:16]}.json"
+        asked = sorted({item.path for item in session.items})
+        answer = PROGRESS / f"profiles.{_digest(Path('ledger'), Path('consensus'), Path('tests'), *asked)[:16]}.json"
         if not answer.exists():
-            for old in PROGRESS.glob("profiles.*.json"):
-                old.unlink()
 
             def work() -> int:
                 text = json.dumps(_profile_all(session))
@@ -432,12 +431,13 @@ def report(work: Sequence[Target]) -> Iterator[str]:
 
 @click.command()
 @click.option("--module", "chosen", multiple=True, type=click.Choice(list(MODULES)), help="Only these; else all.")
+@click.option("--tests", "asked", multiple=True, help="Ask only these files; what they kill stays killed.")
 @click.option("--fresh", is_flag=True, help="Forget what earlier runs found.")
 @click.option("--seconds", default=20.0, show_default=True, help="Of tests asked about one mutant, by their profile.")
 @click.option("--only-report", is_flag=True, help="Try nothing; say what is known.")
-def main(chosen: tuple[str, ...], fresh: bool, seconds: float, only_report: bool) -> None:
+def main(chosen: tuple[str, ...], asked: tuple[str, ...], fresh: bool, seconds: float, only_report: bool) -> None:
     """Change the rules a little, many times, and see that a test notices."""
-    work = targets(chosen or tuple(MODULES), fresh, seconds)
+    work = targets(chosen or tuple(MODULES), asked or TESTS, fresh, seconds)
     shown = os.fdopen(os.dup(1), "w")
 
     def say(text: str) -> None:
@@ -448,11 +448,13 @@ def main(chosen: tuple[str, ...], fresh: bool, seconds: float, only_report: bool
         if any(target.left(anew=False) for target in work):
 
             def functions() -> int:
-                return int(pytest.main([*_OPTIONS, *TESTS], plugins=[Derandomised(), Asking(work, say, seconds)]))
+                return int(
+                    pytest.main([*_OPTIONS, *(asked or TESTS)], plugins=[Derandomised(), Asking(work, say, seconds)])
+                )
 
             if in_child(functions, 100_000, silent=False):
                 raise click.ClickException("the run of functions ended early; run it again to see why, or to go on")
-        work = targets(chosen or tuple(MODULES), False, seconds)
+        work = targets(chosen or tuple(MODULES), asked or TESTS, False, seconds)
         for target in work:
             for mutant in target.left(anew=True):
                 result = ask_data(target, mutant)
