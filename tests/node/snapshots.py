@@ -53,7 +53,7 @@ class Holder:
         self.chain: NodeChain = open_chain(source.genesis)
         self.server = SnapshotServer(self.chain, self.clock)
         self.chain.listen(self.server.committed)
-        sync = Sync(
+        self.sync = sync = Sync(
             chain=self.chain,
             links=Links(),
             clock=self.clock,

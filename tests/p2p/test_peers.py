@@ -10,9 +10,10 @@ from p2p.limits import (
     REDIAL_FIRST_S,
     REDIAL_MAX_S,
     REDIAL_RESET_AFTER_S,
+    STRANGERS_MAX,
     STRIKES_FORGOTTEN_AFTER_S,
 )
-from p2p.peers import PeerState, redial_delay_s
+from p2p.peers import PeerState, Strangers, redial_delay_s
 from p2p.reasons import REASONS, CloseReason, is_fault, told
 from tests.p2p.harness import ManualClock
 
@@ -83,3 +84,20 @@ def test_what_a_peer_tells_cannot_disturb_our_log() -> None:
     assert told("IDLE", "a\nb\x1b[2J") == CloseReason("IDLE", "a?b?[2J", "peer")
     assert told("\x00EVIL", "x") == CloseReason("CLOSED_BY_PEER", "?EVIL: x", "peer")
     assert len(told("x" * 10_000, "y" * 10_000).detail) < 600
+
+
+def test_the_last_refusals_of_strangers_are_remembered_bounded_and_forgotten_with_a_link() -> None:
+    strangers = Strangers()
+    refused = CloseReason("UNKNOWN_PEER", "", "us")
+    strangers.note(b"k", "host", refused, 1)
+    strangers.note(b"k", "host", refused, 2)
+    assert [(item.times, item.error_ms) for item in strangers.all()] == [(2, 2)]
+    strangers.note(b"k", "host", CloseReason("BANNED", "", "us"), 3)
+    assert strangers.all()[0].times == 1
+    for number in range(STRANGERS_MAX):
+        strangers.note(None, f"host {number}", refused, number)
+    assert len(strangers.all()) == STRANGERS_MAX
+    assert strangers.all()[0].host == "host 0", "the oldest is forgotten"
+    strangers.note(b"k", "host", refused, 9)
+    strangers.forget(b"k")
+    assert b"k" not in {item.key for item in strangers.all()}
