@@ -11,8 +11,8 @@ from consensus.core import Consensus
 from consensus.logstate import SignedKind
 from consensus.records import Record
 from consensus.safety import SafetyRules
-from ledger.blocks import SignedVote, header_hash
-from ledger.votes import Commit, Prepare, Proposal, RoundChange
+from ledger.blocks import SignedVote, decode_header, header_hash
+from ledger.votes import Certificate, Commit, Prepare, Proposal, RoundChange, Seal
 from tests.consensus.harness import CHAIN_ID, FAST, Decided, make_block, make_context, seed_of
 
 EffectT = TypeVar("EffectT")
@@ -175,3 +175,19 @@ def follower(round: int = 0, n: int = 4) -> int:
 
 def leader(round: int = 0, n: int = 4) -> int:
     return make_context(n, 0, []).proposer(round)
+
+
+def built(solo: Solo, round: int = 0, tag: int = 0) -> ev.BlockBuilt:
+    block = solo.block(solo.context.index or 0, tag)
+    return ev.BlockBuilt(1, round, block, solo.bodies[header_hash(block.header)], ())
+
+
+def others(*known: int) -> list[int]:
+    return [index for index in range(4) if index not in known]
+
+
+def decided_by(solo: Solo) -> Decided:
+    block = solo.block(leader())
+    seals = tuple(Seal(i, solo.commit(i, header_hash(block.header)).signature) for i in range(3))
+    certificate = Certificate(1, 0, header_hash(block.header), seals)
+    return Decided(decode_header(block.header), block, (b"one", b"two"), certificate)

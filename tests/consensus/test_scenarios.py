@@ -12,7 +12,8 @@ from consensus.quorum import quorum
 from consensus.records import LockRecord, VoteRecord
 from consensus.state import Core
 from ledger.votes import Commit, Prepare
-from tests.consensus.script import ScenarioFailed, Script
+from tests.consensus.script import Script
+from tests.consensus.script_faults import ScenarioFailed
 
 SCENARIOS = sorted((Path(__file__).parent.parent / "scenarios").glob("*.txt"))
 
