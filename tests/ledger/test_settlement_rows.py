@@ -154,3 +154,8 @@ def test_the_bad_debt_of_the_notice_is_that_of_the_account() -> None:
     plan = settlement.notice(run.state, 0, run.plan)
     assert run.state.get(Settlement, plan.settlement).bad_debt_noticed == 77 == run.state.get(Account, 0).bad_debt
     assert plan.last_charged == NONE
+
+
+def test_the_numbers_of_the_stages_are_in_rows_and_never_change() -> None:
+    assert (settlement.NOTICED, settlement.SETTLED, settlement.CLOSED) == (1, 2, 3)
+    assert settlement.SPONSORED_AHEAD_MAX == 24
