@@ -11,6 +11,7 @@ Rules of this file
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from ledger.codec import Wire, decode, encode
@@ -114,6 +115,17 @@ def read_bundle(raw: bytes) -> Read:
         )
     founder = next((item.name for item in genesis.organisations if item.key == signed.signer), None)
     return Read(bundle, genesis, signed.signer, founder)
+
+
+def head_floor(home: Path) -> int:
+    """The height below which a node that joined by the bundle in its home takes no snapshot; 0 without a bundle.
+
+    Raises ``OperatorError`` when the file is there and does not hold."""
+    path = home / BUNDLE_FILE
+    try:
+        return read_bundle(path.read_bytes()).bundle.height if path.is_file() else 0
+    except OSError as error:
+        raise _invalid(f"{path} cannot be read", str(error)) from error
 
 
 def _check_fields(bundle: Bundle) -> None:

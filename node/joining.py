@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from ledger.errors import PeerError
+from ledger.errors import OperatorError, PeerError
 from ledger.genesis import Genesis
 from ledger.store import Batch
 from p2p.clock import Alarm, Clock
@@ -24,6 +24,7 @@ from p2p.requests import RequestFailed
 
 from . import snapshot_place
 from .applicants import ADMITTED
+from .bundle import head_floor
 from .chain import Chain
 from .logs import Log
 from .snapshot_progress import Progress
@@ -58,6 +59,7 @@ class Joining:
         self,
         *,
         mode: str,
+        home: Path,
         data: Path,
         genesis: Genesis,
         chain: Chain,
@@ -68,6 +70,7 @@ class Joining:
         reopen: Callable[[], None],
     ) -> None:
         """``reopen()``: end this node, and start one on the database that is there then."""
+        self._home = home
         self._data = data
         self._genesis = genesis
         self._chain = chain
@@ -142,6 +145,7 @@ class Joining:
             head=lambda: self._sync.best_known,
             progress=self._progress,
             log=self._log,
+            floor=self._floor(),
         )
         try:
             done = is_whole(store) or await sync.run()
@@ -151,6 +155,14 @@ class Joining:
         if done:
             snapshot_place.finish(self._data)
         return done
+
+    def _floor(self) -> int:
+        """The head that the bundle names, if this node joined by one that still holds."""
+        try:
+            return head_floor(self._home)
+        except OperatorError as error:
+            self._log.warning("the bundle in the home is not used", why=error.what)
+            return 0
 
     async def tell(self) -> None:
         """A line in the log from time to time while a snapshot is fetched."""

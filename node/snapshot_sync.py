@@ -69,8 +69,11 @@ class SnapshotSync:
         head: Callable[[], int],
         progress: Progress,
         log: Log,
+        floor: int = 0,
     ) -> None:
-        """``head()``: the height the peers are known to have reached. ``scratch``: a directory for sorting."""
+        """``head()``: the height the peers are known to have reached. ``scratch``: a directory for sorting.
+
+        ``floor``: no snapshot below this height, for somebody trusted has seen the chain there."""
         self._genesis = genesis
         self._store = store
         self._scratch = scratch
@@ -80,6 +83,7 @@ class SnapshotSync:
         self._head = head
         self._progress = progress
         self._log = log
+        self._floor = max(floor, HEIGHT_MIN)
         self.target: Target | None = None
         """The snapshot that was chosen last."""
 
@@ -119,7 +123,7 @@ class SnapshotSync:
             asked = [(peer, tasks.create_task(self._offer(peer, height))) for peer in peers]
         for peer, task in asked:
             target = task.result()
-            if target is not None and target.height >= HEIGHT_MIN:
+            if target is not None and target.height >= self._floor:
                 groups.setdefault(target.identity, _Group(target)).peers.append(peer)
         return list(groups.values())
 

@@ -135,6 +135,7 @@ class Joiner:
         self.writes_max: int | None = None
         """After so many the process is killed."""
         self.head = len(source.blocks)
+        self.floor = 0
 
     async def write(self, batch: Batch) -> None:
         if self.writes == self.writes_max:
@@ -154,6 +155,7 @@ class Joiner:
             head=lambda: self.head,
             progress=self.progress,
             log=self.log,
+            floor=self.floor,
         )
 
 

@@ -9,7 +9,9 @@ import pytest
 from ledger import indexes
 from ledger.blocks import Body, decode_body
 from ledger.codec import encode
+from ledger.errors import PeerError
 from ledger.store import META, MemoryStore, prefix_stop
+from ledger.tables import Table
 from ledger.transactions import transaction_id
 from node import snapshot_sources, snapshot_sync, snapshot_wire
 from node.blockstore import BlockReader
@@ -308,3 +310,52 @@ async def test_who_says_busy_for_ever_or_too_large_of_a_page_loses_its_place(
         assert await joiner.sync().run()
         assert joiner.links.penalized == []
         await whole(joiner, source)
+
+
+@pytest.mark.asyncio
+async def test_no_snapshot_is_taken_below_the_head_that_the_bundle_names(
+    source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot_sync, "DISCOVERY_S", 0.05)
+    joiner = Joiner(source)
+    joiner.links.peers = {b"past": (await Holder(source).follow(4)).answer}
+    joiner.floor = 5
+    assert not await joiner.sync().run()
+    joiner.links.peers = {b"present": (await Holder(source).follow(5)).answer}
+    assert await joiner.sync().run()
+
+
+@pytest.mark.asyncio
+async def test_one_byte_more_or_less_of_the_limits_of_a_held_state(source: Chain) -> None:
+    holder = await Holder(source).follow()
+    height = holder.chain.height
+    await holder.answer(encode(snapshot_wire.GetSnapshot(height)))
+    members = int(Table.MEMBERS)
+    assert await holder.answer(encode(GetRows(height, members, 2, 1)))
+    for question in (
+        GetRows(height, members, 2, 2),
+        GetRows(height, members, 4, 0),
+        snapshot_wire.GetNodes(height, members, 3, 0, 2),
+        snapshot_wire.GetNodes(height, members, 4, 0, 1),
+        GetRows(height, int(Table.CLAIMS), 0, 0),
+    ):
+        with pytest.raises(PeerError) as refused:
+            await holder.answer(encode(question))
+        assert refused.value.code == "BAD_QUESTION"
+    with pytest.raises(RequestRefused) as gone:
+        await holder.answer(encode(GetRows(height - 1, members, 2, 0)))
+    assert gone.value.code == "GONE"
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_nobody_asks_for_is_let_go_and_there_are_never_more_than_a_few(
+    source: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await Holder(source).follow(2)
+    for height in range(3, 7):
+        await holder.answer(encode(snapshot_wire.GetSnapshot(height - 1)))
+        await holder.follow(height)
+    assert holder.server.heights == (2, 3, 4), "the fourth found no room"
+    monkeypatch.setattr("node.snapshot_serve.PIN_IDLE_S", -1.0)
+    await holder.follow(7)
+    assert not holder.server.heights

@@ -267,3 +267,35 @@ async def test_blocks_are_served_as_they_are_stored_and_only_those_there_are() -
         await follower.sync.serve(b"p", encode_wire(GetBlocks(4, 9)))
     with pytest.raises(PeerError):
         await follower.sync.serve(b"p", b"noise")
+
+
+async def _pruned(question: GetBlocks) -> bytes:
+    raise RequestRefused("PRUNED")
+
+
+@pytest.mark.asyncio
+async def test_a_peer_that_has_pruned_the_block_is_left_for_another_and_not_blamed() -> None:
+    follower = Follower(8)
+    follower.peer(b"x", _pruned)
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    assert follower.links.penalized == []
+
+
+@pytest.mark.asyncio
+async def test_ranges_are_asked_of_several_peers_at_once() -> None:
+    follower = Follower(40)
+    heights: dict[bytes, int] = {}
+
+    def serve(name: bytes) -> Serve:
+        async def answer(question: GetBlocks) -> bytes:
+            heights.setdefault(name, follower.chain.height)
+            last = min(question.last, len(follower.source.blocks))
+            return encode_wire(Blocks(tuple(raw(block) for block in follower.source.blocks[question.first - 1 : last])))
+
+        return answer
+
+    for name in (b"a", b"b", b"c"):
+        follower.peer(name, serve(name))
+    await follower.caught_up()
+    assert heights == {b"a": 0, b"b": 0, b"c": 0}, "before a block was executed"
