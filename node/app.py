@@ -221,6 +221,7 @@ class Node:
         self.questions = Questions(self.sync, self.snapshots, Applicants(self.chain), self.network.status_only)
         self.joining = Joining(
             mode=config.sync.mode,
+            home=config.home,
             data=config.data_path,
             genesis=self.genesis,
             chain=self.chain,
