@@ -44,7 +44,7 @@ def places(tmp_path: Path) -> Iterator[list[Path]]:
 
 def test_every_verb_on_two_networks_at_once(places: list[Path]) -> None:
     one, two = places
-    up = [told("up", one, "--observers", "1"), told("up", two, "-n", "1", "--direct")]
+    up = [told("up", one), told("up", two, "-n", "1", "--direct")]
     assert up[0]["links"] == "proxied" and up[1]["links"] == "direct"
     assert up[0]["chain_id"] != up[1]["chain_id"]
 
@@ -54,7 +54,7 @@ def test_every_verb_on_two_networks_at_once(places: list[Path]) -> None:
     (one / "ids").unlink()
 
     told("cut", one, "bank")
-    assert len(told("status", one)["cut"]) == 8
+    assert len(told("status", one)["cut"]) == 6
     assert told("load", one, "--rate", "10", "--seconds", "1", "--node", "platform")["unknown"] == 0
     assert told("heal", one, "--all") == {"cut": []}
     assert told("cut", one, "bank", "platform", "--one-way") == {"cut": [["bank", "platform"]]}
@@ -65,15 +65,14 @@ def test_every_verb_on_two_networks_at_once(places: list[Path]) -> None:
     assert told("status", one)["nodes"]["assessor-east"]["process"] == "paused"
     assert told("resume", one, "--all")["resumed"]
 
-    assert told("kill", one, "bank", "regulator")["killed"] == ["bank", "regulator"]
+    assert told("kill", one, "bank")["killed"] == ["bank"]
     assert told("kill", one, "bank")["killed"] == [], "it is so already"
     assert run_verb("status", one).exit_code == 5
-    assert set(told("restart", one, "bank", "regulator")["restarted"]) == {"bank", "regulator"}
     pids = told("restart", one, "--all", "--kill")["restarted"]
     assert told("load", one, "--rate", "10", "--seconds", "1")["unknown"] == 0
     assert told("kill", one, "platform", "--term")["signal"] == "SIGTERM"
     logs = told("logs", one, "-n", "3")["logs"]
-    assert any("stopping" in line for line in logs["platform"]) and len(logs) == 5
+    assert any("stopping" in line for line in logs["platform"]) and len(logs) == 4
 
     told("pause", one, "bank")  # one that is paused cannot hear, and ends all the same
     begun = time.monotonic()

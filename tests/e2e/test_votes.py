@@ -1,4 +1,4 @@
-"""The reader of signing logs that the end-to-end tests trust: it reads what the product writes, and sees what is wrong."""
+"""The reader of signing logs that the end-to-end tests trust reads what the product writes, and sees what is wrong."""
 
 from pathlib import Path
 
