@@ -103,6 +103,9 @@ class Mempool:
     def __init__(self, limits: Limits, signer_class: Callable[[bytes], SignerClass]) -> None:
         self.limits = limits
         self._signer_class = signer_class
+        self._bounds = {
+            kind: (limits.of_signer(kind), limits.of_class(kind), limits.bytes_of_class(kind)) for kind in SignerClass
+        }
         self._entries: dict[bytes, Entry] = {}  # in order of arrival
         self._bytes = 0
         self._of_signer: dict[bytes, int] = {}
@@ -166,14 +169,13 @@ class Mempool:
             raise TransactionRejected("DUPLICATE", "it already waits for a block")
         limits = self.limits
         kind = self._signer_class(transaction.signer)
-        if self._of_signer.get(transaction.signer, 0) >= limits.of_signer(kind):
-            raise TransactionRejected(
-                "QUOTA_EXCEEDED", f"at most {limits.of_signer(kind)} of one {kind.value} signer wait"
-            )
+        of_signer, of_class, bytes_of_class = self._bounds[kind]
+        if self._of_signer.get(transaction.signer, 0) >= of_signer:
+            raise TransactionRejected("QUOTA_EXCEEDED", f"at most {of_signer} of one {kind.value} signer wait")
         if len(self._entries) >= limits.transactions_max or self._bytes + len(raw) > limits.bytes_max:
             raise TransactionRejected("MEMPOOL_FULL", f"{len(self._entries)} transactions, {self._bytes} bytes wait")
         usage = self._of_class[kind]
-        if usage.count >= limits.of_class(kind) or usage.bytes + len(raw) > limits.bytes_of_class(kind):
+        if usage.count >= of_class or usage.bytes + len(raw) > bytes_of_class:
             raise TransactionRejected("MEMPOOL_FULL", f"the share of {kind.value} signers is full")
         return kind
 

@@ -1,6 +1,7 @@
 """Where a node is, as values for its API, its logs and its metrics. Read from the parts; it changes none of them."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -186,9 +187,9 @@ class Window:
         metrics.fsync_seconds.labels("ledger").observe(committed.write_s)
         if committed.certificate.round > 0:
             metrics.rounds_above_zero.inc()
-        for receipt in committed.receipts:
-            if isinstance(receipt.subject, bytes):
-                metrics.transactions.labels(receipt.code).inc()
+        codes = Counter(receipt.code for receipt in committed.receipts if isinstance(receipt.subject, bytes))
+        for code, count in codes.items():
+            metrics.transactions.labels(code).inc(count)
 
     def render_metrics(self) -> bytes:
         """The text of ``/metrics``."""

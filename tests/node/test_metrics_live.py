@@ -69,7 +69,7 @@ async def test_a_running_network_feeds_every_metric(tmp_path: Path) -> None:
             assert not {name for name in unlabelled if not name.endswith(("_sum", "_created"))} - QUIET
         assert passed == PHASES
         assert hits >= 6, "all but the proposer know the block's signatures"
-    lint(node.window.render_metrics().decode())
+        lint(node.window.render_metrics().decode())
 
 
 def lint(text: str) -> None:
