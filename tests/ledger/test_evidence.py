@@ -238,3 +238,7 @@ def test_evidence_about_a_seat_that_has_left_is_recorded_and_asks_nothing() -> N
 
 def test_every_kind_of_vote_has_its_number() -> None:
     assert set(ev._TWICE) == {ProposalVote, Prepare, Commit, RoundChange}
+
+
+def test_evidence_is_of_the_epoch_of_its_height_whatever_was_signed(chain: Chain) -> None:
+    assert fault(chain, twice(chain, 2, epoch=1)) == "BAD_EVIDENCE"

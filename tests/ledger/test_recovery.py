@@ -11,7 +11,7 @@ from ledger.blocks import Body, Header, RecoveryRecord
 from ledger.blockwalk import BlockWalk
 from ledger.codec import encode
 from ledger.errors import PeerError, ProofFailed
-from ledger.light import ChainProof, genesis_trust, make_chain, verify_chain
+from ledger.light import ChainProof, HeaderWalk, Link, genesis_trust, make_chain, verify_chain
 from ledger.recovery import same_record, set_fault, standing, with_signature
 from ledger.rows import Validator
 from ledger.transactions import signed_digest
@@ -278,3 +278,54 @@ def test_a_file_of_blocks_is_walked_over_the_epoch(execute: bool, chain: Chain) 
     for block in chain.blocks:
         walk.step(encode(block.header), encode(block.body), encode(block.certificate), block.applied.receipts)
     assert walk.height == 6
+
+
+def test_everybody_begins_the_epoch_with_a_clean_sheet(chain: Chain) -> None:
+    failed = chain.view.proposers()[0].seat
+    chain.block(round_=1)
+    chain.block()
+    assert chain.state.get(Validator, failed).skipped_until > 0
+    record = replace(unsigned(chain), validators=chain.view.next_validators)
+    for name in SIGNERS:
+        record = with_signature(record, seed(name))
+    chain.recover(record)
+    assert chain.view.eligible == record.validators
+    chain.block()
+    rows = [row for _, row in chain.state.rows(Validator)]
+    assert [(row.fails, row.skipped_until, row.previous_skipped_until) for row in rows] == [(0, 0, 0)] * 4
+
+
+def walked(chain: Chain) -> tuple[HeaderWalk, Link, RecoveryRecord]:
+    """At the named head; the next link; the record."""
+    record = grown(chain)
+    walk = HeaderWalk(genesis_trust(chain.genesis))
+    links = [Link(encode(block.header), encode(block.certificate)) for block in chain.blocks]
+    for link in links[:3]:
+        walk.step(link, chain.genesis.validators())
+    return walk, links[3], record
+
+
+def test_the_walk_counts_the_signatures_over_the_set_that_the_head_announced(chain: Chain) -> None:
+    walk, link, record = walked(chain)
+    with pytest.raises(ProofFailed, match="the set that its parent announced"):
+        walk.step_over(link, record, record.validators)
+    with pytest.raises(ProofFailed, match="a recovery lies before it"):
+        walk.step(link, record.validators)
+    assert walk.step_over(link, record, chain.genesis.validators()).epoch == 1
+
+
+@pytest.mark.parametrize("field", ["validators_hash", "next_validators_hash"])
+def test_both_sets_of_the_first_header_are_the_records(field: str, chain: Chain) -> None:
+    walk, link, record = walked(chain)
+    header = replace(chain.blocks[3].header, **{field: walk.header.next_validators_hash})
+    with pytest.raises(ProofFailed, match="not the recovery record's"):
+        walk.step_over(replace(link, header=encode(header)), record, chain.genesis.validators())
+
+
+def test_another_header_than_the_named_head_is_not_continued(chain: Chain) -> None:
+    walk, link, record = walked(chain)
+    other = replace(record, head_hash=bytes(32), signatures=())
+    for name in SIGNERS:
+        other = with_signature(other, seed(name))
+    with pytest.raises(ProofFailed, match="names block 3, or another one"):
+        walk.step_over(link, other, chain.genesis.validators())
