@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger import bills, plans, tables
+from ledger import bills, cohorts, plans, tables
 from ledger.errors import InvariantViolation, TransactionRejected
-from ledger.rows import MemberKey, Plan
+from ledger.members import _new_member
+from ledger.rows import NO_END, Member, MemberKey, Plan
+from ledger.standing import Changes
 from ledger.state import BlockContext, State
 from ledger.store import Batch, MemoryStore, Overlay, Reader, Remembering
 from ledger.tables import MissingRow, Table, TableReader
@@ -213,3 +215,39 @@ def test_undo_is_what_the_base_held_under_every_changed_key() -> None:
     overlay.delete(b"b")
     overlay.put(b"c", b"3")
     assert overlay.undo().changes == {b"a": b"1", b"b": b"2", b"c": None}
+
+
+def test_nothing_derived_outlives_what_is_taken_back() -> None:
+    state = new_state(stored())
+    with pytest.raises(TransactionRejected), state.attempt():
+        state.memo["derived"] = 1
+        raise TransactionRejected("NOT_FOUND")
+    assert state.memo == {}
+    with state.rehearsal():
+        state.memo["derived"] = 1
+    assert state.memo == {}
+    with state.attempt():
+        state.memo["derived"] = 1
+    assert state.memo == {"derived": 1}
+
+
+@pytest.mark.parametrize("changes", [{"base_fen": 7}, {"from_period": 20}, {"to_period": 21}])
+def test_a_change_that_moves_a_cohort_is_counted(changes: dict[str, int]) -> None:
+    state = with_plan()
+    member = _new_member(0, bytes(32), 1990 * 12, 17_900, 19)
+    member_id = state.append(member)
+
+    def counts() -> list[tuple[int, int, int]]:
+        return [entry for _, cohort in cohorts.rows(state, 0) for entry in cohort.counts]
+
+    def put(before: Member | None, after: Member) -> None:
+        moving = Changes(state, 0, state.get(Plan, 0))
+        moving.put(member_id, before, after)
+        moving.flush()
+
+    put(None, member)
+    assert counts() == [(19, 0, 1)]
+    after = replace(member, **changes)
+    put(member, after)
+    expected = [(after.from_period, after.base_fen, 1)] if after.to_period == NO_END else []
+    assert counts() == expected
