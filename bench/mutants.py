@@ -114,7 +114,7 @@ class Ledger:
         self._file = PROGRESS / (path.replace("/", ".") + ".jsonl")
         self._tests = tests
         self._seconds = seconds
-        self._text = sha256(Path(path).read_bytes()).hexdigest()
+        self._text = sha256(Path(path).read_bytes() + Path("bench/mutate.py").read_bytes()).hexdigest()
         self.known: dict[int, dict[str, Any]] = {}
         if self._file.exists() and not fresh:
             for line in self._file.read_text().splitlines():

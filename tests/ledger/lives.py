@@ -80,17 +80,17 @@ BASE = replace(
     jury_panel=5,
     jury_quorum=2,
     case_cap_fen=10**9,
-    year_cap_fen=2_000,
+    year_cap_fen=600,
     investigate_days=20,
     review_days=10,
 )
 PLANS: tuple[tuple[PlanParams, ...], ...] = (
-    (BASE, replace(BASE, fee_bps=600), replace(BASE, year_cap_fen=1_500)),
+    (BASE, replace(BASE, fee_bps=600), replace(BASE, year_cap_fen=450)),
     (
-        replace(BASE, classes=(ClassBand(0, 1, 1), ClassBand(30, 2, 2), ClassBand(40, 3, 3)), year_cap_fen=3_000),
-        replace(BASE, classes=(ClassBand(0, 1, 1), ClassBand(30, 2, 2), ClassBand(45, 4, 5)), year_cap_fen=3_000),
+        replace(BASE, classes=(ClassBand(0, 1, 1), ClassBand(30, 2, 2), ClassBand(40, 3, 3)), year_cap_fen=900),
+        replace(BASE, classes=(ClassBand(0, 1, 1), ClassBand(30, 2, 2), ClassBand(45, 4, 5)), year_cap_fen=900),
     ),
-    (replace(BASE, fee_bps=500, lapse_fails=3, waiting_days=30, year_cap_fen=2_500, joining_age_years_max=70),),
+    (replace(BASE, fee_bps=500, lapse_fails=3, waiting_days=30, year_cap_fen=500, joining_age_years_max=70),),
 )
 """Versions of each plan; the later ones are in force from ``VERSION_DAYS`` on."""
 VERSION_DAYS = (calendar.day_from_civil(2018, 12, 9), calendar.day_from_civil(2020, 1, 1))
@@ -363,6 +363,8 @@ class PlanInBlocks(Lockstep):
             self.try_both(lambda: hand.appeal(case), tx.Appeal(self.ids[case.person], at, SALT))
         elif case.state == "NOTICED" and b % 2:
             self._object(case, b)
+        elif case.state == "NOTICED":
+            self._both_say(case, "hold")
         elif case.state == "JURY":
             self._vote(case, b)
         elif case.state == "EXPERT" and b % 2:
