@@ -45,8 +45,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "consensus/quorum.py": ("test_quorum",),
     "ledger/votes.py": ("test_quorum", "test_messages", "test_validity"),
     "ledger/claim_table.py": ("test_claim_table", "test_claim_diagram", "test_life", "test_holds"),
-    "ledger/settlement.py": ("test_settlement", "test_bills"),
-    "ledger/jury.py": ("test_jury", "test_disputes"),
+    "ledger/settlement.py": ("test_settlement", "test_settlement_rows", "test_bills"),
+    "ledger/jury.py": ("test_jury", "test_jury_draw", "test_disputes"),
     "ledger/tables.py": ("test_tables",),
     "ledger/pages.py": ("test_tables",),
     "ledger/claims.py": ("test_life", "test_claim_table", "test_documents"),
@@ -259,7 +259,8 @@ class Asking:
         if scope:
             running = [item for item in good if (path, scope) in profiles[item.nodeid].functions]
         else:
-            running = [item for item in good if any(path == of for of, _ in profiles[item.nodeid].functions)]
+            touching = {node for node, profile in profiles.items() if any(path == of for of, _ in profile.functions)}
+            running = [item for item in good if item.path.stem in own or item.nodeid in touching]
         running.sort(key=lambda item: profiles[item.nodeid].seconds * (_OWN if item.path.stem in own else 1))
         chosen: list[pytest.Item] = []
         spent = 0.0
