@@ -156,6 +156,13 @@ def _packed(config: Config, genesis: Genesis) -> Parcel:
     keys = load_node_keys(config.keys_path, moved=True)
     if keys.validator is None or keys.beacon is None:
         raise OperatorError("NOT_A_VALIDATOR", f"there is no validator in {config.keys_path}", "", "check --home")
+    if keys.validator_next is not None:
+        raise OperatorError(
+            "MOVE_ROTATING",
+            "the validator's keys are being rotated",
+            "only one pair moves",
+            "finish the rotation first: `huzhu keys rotate --finish`",
+        )
     raw = (config.data_path / LOG_FILE).read_bytes()
     record = decode_log(raw)
     known = _known(config, genesis)

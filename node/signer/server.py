@@ -26,7 +26,7 @@ from ledger.errors import HuzhuError, InvariantViolation, MalformedBytes, Operat
 
 from ..config import Config
 from ..files import Files
-from ..keys import KeyPair, load_node_keys
+from ..keys import load_node_keys
 from ..logs import Log
 from ..votelog import ROTATE_BYTES, VoteLog, open_log
 from .wire import (
@@ -69,7 +69,9 @@ class Signer:
                 "NOT_A_VALIDATOR", f"there is no validator in {config.keys_path}", "", "check --home", exit_code=3
             )
         self._data = config.data_path
-        self._keys: tuple[KeyPair, KeyPair] = (keys.validator, keys.beacon)
+        self._pairs = [pair for pair in (keys.validator, keys.validator_next) if pair is not None]
+        self._beacon = keys.beacon
+        self._beacon_next = keys.beacon_next
         self._log = log
         self._files = files
         self._rotate_bytes = rotate_bytes
@@ -148,14 +150,20 @@ class Signer:
             await asyncio.to_thread(session.close)
 
     def _open(self, hello: Hello, writer: asyncio.StreamWriter) -> "_Session":
-        validator, beacon = self._keys
         known = Position(hello.sequence, hello.crc)
         log, decoded = open_log(
             self._data, chain_id=hello.chain_id, known=known, files=self._files, rotate_bytes=self._rotate_bytes
         )
         records = tuple(decoded.records)
-        safety = SafetyRules(hello.chain_id, [validator.secret], beacon.secret, records)
-        _say(writer, Welcome((validator.public,), records, log.end.sequence, log.end.crc))
+        safety = SafetyRules(
+            hello.chain_id,
+            [pair.secret for pair in self._pairs],
+            self._beacon.secret,
+            records,
+            next_beacon_seed=None if self._beacon_next is None else self._beacon_next.secret,
+        )
+        public = tuple(pair.public for pair in self._pairs)
+        _say(writer, Welcome(public, records, log.end.sequence, log.end.crc))
         return _Session(safety, log, records, writer)
 
 

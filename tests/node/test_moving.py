@@ -14,7 +14,17 @@ from node.app import Node
 from node.config import Config, load
 from node.files import SystemFiles
 from node.founding import read_signed_genesis
-from node.keys import NODE_KINDS, KeyKind, KeyPair, generate, key_path, load_node_keys, read_key, write_key
+from node.keys import (
+    NODE_KINDS,
+    KeyKind,
+    KeyPair,
+    create_next_keys,
+    generate,
+    key_path,
+    load_node_keys,
+    read_key,
+    write_key,
+)
 from node.moving import PARCEL_MAGIC, RETIRED_LOG, export_validator, import_validator, request_move
 from node.private_file import MOVED_FILE
 from node.votelog import LOCK_FILE, LOG_FILE, open_log
@@ -92,6 +102,13 @@ def test_a_running_node_is_not_moved(tmp_path: Path, old: Config) -> None:
     assert code_of(lambda: export_validator(old, request_move(tmp_path / "new"), tmp_path / "parcel")) == "LOG_LOCKED"
     files.close(lock)
     assert not (old.keys_path / MOVED_FILE).exists()
+
+
+def test_a_validator_whose_keys_are_being_rotated_does_not_move(tmp_path: Path, old: Config) -> None:
+    create_next_keys(old.keys_path)
+    request = request_move(tmp_path / "new")
+    assert code_of(lambda: export_validator(old, request, tmp_path / "parcel")) == "MOVE_ROTATING"
+    assert load_node_keys(old.keys_path).validator is not None
 
 
 def test_asking_again_gives_the_same_request(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from consensus.log import START, Position, decode_log
 from consensus.records import VoteRecord
 from ledger.codec import decode, encode
 from ledger.errors import InvariantViolation, MalformedBytes, OperatorError
+from ledger.signing import verify
 from ledger.transactions import AdvanceClock
 from ledger.votes import Prepare
 from node.config import Config, LogSection, load
 from node.files import SystemFiles
-from node.keys import KeyKind, key_path, load_node_keys
+from node.keys import KeyKind, create_next_keys, key_path, load_node_keys
 from node.logs import NodeLog
 from node.signer import remote
 from node.signer.remote import RemoteSigner, open_remote
@@ -281,3 +282,18 @@ def test_the_keys_of_the_signer_are_those_of_its_home(tmp_path: Path, network: N
     with session(network, home, tmp_path / "s") as (signer, _):
         assert validator is not None
         assert signer.keys == (validator.public,)
+
+
+def test_around_a_rotation_the_signer_offers_both_keys_and_signs_with_either(
+    tmp_path: Path, network: Network, home: Config
+) -> None:
+    following = create_next_keys(home.keys_path)[KeyKind.VALIDATOR].public
+    with session(network, home, tmp_path / "s") as (signer, reports):
+        assert signer.keys[1:] == (following,)
+        signer.begin(0, 1, keys_of(network))
+        message = Prepare(1, 0, bytes(32))
+        signer.append([VoteRecord(0, message)])
+        assert reports.durable.acquire(timeout=10)
+        digest = message.signing_digest(network.genesis.chain_id, 0)
+        for key in signer.keys:
+            assert verify(key, digest, signer.sign(SignRequest(0, message, key)))
