@@ -4,6 +4,7 @@ A transaction may lie in the inbox when a proposal names it; then the proposal's
 it here, or the other way round. The id is the hash of all bytes, so what is kept under it is what these bytes say.
 """
 
+from collections import OrderedDict
 from typing import Final
 
 from ledger.transactions import Transaction, decode_transaction
@@ -18,7 +19,7 @@ class Decoder:
     """See the head of this file."""
 
     def __init__(self, steps: Steps | None = None) -> None:
-        self._kept: dict[bytes, Transaction] = {}
+        self._kept: OrderedDict[bytes, Transaction] = OrderedDict()
         self._steps = steps if steps is not None else Steps()
 
     def decode(self, tx_id: bytes, raw: bytes) -> Transaction:
@@ -28,5 +29,5 @@ class Decoder:
             self._steps.count("decode", 1)
             found = self._kept[tx_id] = decode_transaction(raw)
             if len(self._kept) > KEPT_MAX:
-                del self._kept[next(iter(self._kept))]
+                self._kept.popitem(last=False)
         return found

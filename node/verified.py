@@ -7,6 +7,7 @@ signature included, so a remembered id vouches for exactly those bytes, on this 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from ledger.transactions import Transaction, signed_digest
@@ -20,7 +21,7 @@ class VerifiedIds:
 
     def __init__(self, count_max: int) -> None:
         self._count_max = count_max
-        self._ids: dict[bytes, None] = {}
+        self._ids: OrderedDict[bytes, None] = OrderedDict()  # a dict would look for its oldest through all it has lost
         self.hits = 0
         self.misses = 0
 
@@ -33,15 +34,14 @@ class VerifiedIds:
             self.misses += 1
             return False
         self.hits += 1
-        del self._ids[tx_id]  # asked for: the youngest again
-        self._ids[tx_id] = None
+        self._ids.move_to_end(tx_id)  # asked for: the youngest again
         return True
 
     def add(self, tx_id: bytes) -> None:
         """The transaction's signature is valid."""
         self._ids[tx_id] = None
         if len(self._ids) > self._count_max:
-            del self._ids[next(iter(self._ids))]
+            self._ids.popitem(last=False)
 
     def clear(self) -> None:
         """A new epoch: old signatures say nothing."""
