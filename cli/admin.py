@@ -8,8 +8,9 @@ from typing import Any, Final
 import aiohttp
 
 from ledger.errors import OperatorError
-from node.admin import SOCKET_NAME, short_path
+from node.admin import SOCKET_NAME
 from node.config import Config
+from node.unix_socket import short_path
 
 from .output import Exit
 

@@ -13,12 +13,13 @@ import aiohttp
 import click
 
 from ledger.errors import OperatorError
-from node.admin import SOCKET_NAME, short_path
+from node.admin import SOCKET_NAME
 from node.api.answers import plain
 from node.config import Config, load
 from node.founding import read_signatures, read_signed_genesis
 from node.snapshot_file import OFFER_FILE, Found, create, describe, verify
 from node.snapshot_progress import Progress
+from node.unix_socket import short_path
 from p2p.clock import SystemClock
 from p2p.requests import RequestFailed, RequestRefused
 

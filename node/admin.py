@@ -7,19 +7,17 @@ Rules of this file
 
 * The socket's mode is 0600: whoever may use it could read the keys as well. Nothing here signs anything.
 * One long job at a time; a second one is told so. A job ends with the node and leaves nothing half done.
-* The socket may lie deeper than the 107 bytes a path may have: it is reached through the directory's descriptor.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,21 +33,12 @@ from .config import KEYS, Config
 from .copying import PACE
 from .pruning import prune
 from .storage import LevelStore
+from .unix_socket import bound
 
 SOCKET_NAME: Final = "admin.sock"
-SOCKET_UMASK: Final = 0o177
+SOCKET_MODE: Final = 0o600
 BODY_BYTES_MAX: Final = 65_536
 BUSY: Final = OperatorError("BUSY", "the node does another long job", "one at a time", "wait for it", exit_code=5)
-
-
-@contextmanager
-def short_path(socket: Path) -> Iterator[str]:
-    """A short name of a socket whose own path may be too long, as long as this lasts. Raises ``OSError``."""
-    directory = os.open(socket.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{socket.name}"
-    finally:
-        os.close(directory)
 
 
 class Admin:
@@ -85,17 +74,13 @@ class Admin:
         """Bind. Raises ``OperatorError`` ADMIN_SOCKET."""
         await self._runner.setup()
         path = self._config.data_path / SOCKET_NAME
-        previous = os.umask(SOCKET_UMASK)
         try:
-            with short_path(path) as name:
-                await web.UnixSite(self._runner, name).start()
+            await web.SockSite(self._runner, bound(path, SOCKET_MODE)).start()
         except OSError as error:
             await self._runner.cleanup()
             raise OperatorError(
                 "ADMIN_SOCKET", f"cannot listen on {path}", str(error), "check the data directory", exit_code=1
             ) from error
-        finally:
-            os.umask(previous)
 
     async def stop(self) -> None:
         """End the job that runs, then the socket."""

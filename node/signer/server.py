@@ -11,7 +11,6 @@ Rules of this file
 """
 
 import asyncio
-import os
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..config import Config
 from ..files import Files
 from ..keys import load_node_keys
 from ..logs import Log
+from ..unix_socket import bound
 from ..votelog import ROTATE_BYTES, VoteLog, open_log
 from .wire import (
     FRAME_BYTES_MAX,
@@ -50,7 +50,7 @@ from .wire import (
     framed,
 )
 
-SOCKET_UMASK: Final = 0o117
+SOCKET_MODE: Final = 0o660
 _BUSY: Final = OperatorError(
     "SIGNER_BUSY", "the signer serves another node", "a record has one user", "stop that one first", exit_code=1
 )
@@ -85,15 +85,12 @@ class Signer:
 
     async def serve(self, path: Path, ready: Callable[[], None] = lambda: None) -> None:
         """Listen on ``path`` until ``stop``. Raises ``OperatorError`` SIGNER_SOCKET."""
-        previous = os.umask(SOCKET_UMASK)
         try:
-            server = await asyncio.start_unix_server(self._connected, path=path)
+            server = await asyncio.start_unix_server(self._connected, sock=bound(path, SOCKET_MODE))
         except OSError as error:
             raise OperatorError(
                 "SIGNER_SOCKET", f"cannot listen on {path}", str(error), "choose another --socket", exit_code=1
             ) from error
-        finally:
-            os.umask(previous)
         async with server:
             ready()
             await self._stop.wait()

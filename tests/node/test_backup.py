@@ -15,7 +15,7 @@ from consensus.records import FirstRecord
 from ledger.errors import OperatorError
 from ledger.store import Batch
 from ledger.transactions import AdvanceClock
-from node.admin import SOCKET_NAME, short_path
+from node.admin import SOCKET_NAME
 from node.app import Node
 from node.backup import MANIFEST, back_up, read_manifest, restore
 from node.blockstore import BlockReader
@@ -24,6 +24,7 @@ from node.doctor import Severity, examine
 from node.opening import DATABASE_DIRECTORY
 from node.pruning import KEEP_BLOCKS_MIN, first_kept
 from node.storage import open_store
+from node.unix_socket import short_path
 from node.votelog import LOG_FILE
 from tests.node.network import Network, running
 
