@@ -10,7 +10,7 @@ from ledger import transactions as tx
 from ledger.disputes import Exclusion
 from ledger.jury import TRIES_PER_SEAT, Vote, commitment, draw_panel, verdict
 from ledger.rows import Member, Plan
-from tests.ledger.claim_kit import PARAMS, dispute, panel, person, row
+from tests.ledger.claim_kit import PARAMS, commit, dispute, panel, person, row
 from tests.ledger.test_jury import _state, drawn
 from tests.ledger.test_life import SALT
 
@@ -96,3 +96,30 @@ def test_the_quorum_stands_at_its_number_and_the_majority_above_one_half() -> No
         (51, 50): "CLEARED",
         (50, 51): "REFUSED",
     }
+
+
+def test_the_scan_stops_when_the_last_seat_is_filled() -> None:
+    fit = set(range(500, 510))
+    found = 0
+    for number in range(400):
+        seed = sha256(b"scan" + number.to_bytes(2, "big")).digest()
+        chosen, rejected = by_hand(seed, 1_000, 1, fit)
+        assert list(draw_panel(seed, 1_000, 1, lambda juror: 0 if juror in fit else 1)[0]) == chosen
+        found += chosen == [500] and rejected[-1:] == [499]
+    assert found, "no seed came to the scan"
+
+
+def test_a_reveal_returns_the_count_so_far() -> None:
+    chain, claim = drawn()
+    first, second = panel(chain, claim)[:2]
+    for number, vote in ((first, Vote.REFUSE), (second, Vote.CLEAR)):
+        assert commit(chain, claim, number, vote) == "OK"
+    chain.step_to(row(chain, claim).due_ms)
+    assert chain.ok(f"person {first}", tx.RevealBallot(person(first), claim, Vote.REFUSE, SALT)) == (0, 1)
+    assert chain.ok(f"person {second}", tx.RevealBallot(person(second), claim, Vote.CLEAR, SALT)) == (1, 1)
+
+
+def test_what_is_in_rows_and_commitments_never_changes() -> None:
+    assert jury.REFUSED_BY_JURY == 11
+    text = b"huzhu ballot v1" + (7).to_bytes(8, "big") + (9).to_bytes(8, "big") + b"\x02" + SALT
+    assert commitment(7, 9, Vote.REFUSE, SALT) == sha256(text).digest()
