@@ -90,6 +90,10 @@ def _running(config: Config) -> list[Finding]:
     if answer["role"] == "validator" and not answer["signing"]:
         why = str(answer["not_signing_because"] or "")
         findings.append(Finding("NOT_SIGNING", Severity.WARNING, "the validator does not sign", why, "read its log"))
+    needed = (answer.get("protocol") or {}).get("upgrade_needed")
+    if needed is not None:
+        why = "at that height this node stops; it loses nothing"
+        findings.append(Finding("UPGRADE_AHEAD", Severity.WARNING, needed, why, "install a release that speaks it"))
     if not answer["peers_connected"]:
         what = "no peer is connected"
         findings.append(Finding("NO_PEERS", Severity.WARNING, what, "", "`huzhu peers list`, `huzhu peers why KEY`"))

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from ledger.cards import render_card
 from ledger.errors import OperatorError
 from ledger.genesis import GenesisOrganisation, GenesisValidator
-from ledger.limits import PROTOCOL_VERSION
+from ledger.protocol import NEWEST, OLDEST
 from ledger.votes import faults
 from node.bundle import BUNDLE_FILE, BUNDLE_VERSION, Bundle, BundlePeer, Read, read_bundle, write_bundle
 from node.config import Config, load, parse_overrides, parse_peer, split_address
@@ -70,8 +70,8 @@ def bundle(home: Path, key_file: Path | None, address: str, more: tuple[str, ...
         chain_id=genesis.chain_id,
         genesis=genesis.raw,
         signatures=read_signatures(config.genesis_path),
-        protocol_min=PROTOCOL_VERSION,
-        protocol_max=PROTOCOL_VERSION,
+        protocol_min=OLDEST,
+        protocol_max=NEWEST,
         faults=faults(len(found["validators"])),
         peers=peers,
         height=int(head["height"]),

@@ -69,6 +69,11 @@ def picture_lines(status: dict[str, Any], peers: list[dict[str, Any]]) -> list[s
         lines.append(f"voted: {voted}; not yet: {missing}")
     if status["role"] == "validator" and not status["signing"]:
         lines.append(f"NOT SIGNING: {status.get('not_signing_because') or 'unknown'}")
+    protocol = status.get("protocol") or {}
+    if protocol.get("upgrade_needed"):
+        lines.append(f"UPGRADE NEEDED: {protocol['upgrade_needed']}")
+    elif protocol.get("upgrade") and protocol["upgrade"]["height"] > height:
+        lines.append(f"protocol {protocol['upgrade']['version']} from height {protocol['upgrade']['height']:,} on")
     pool, offset = status["mempool"], status.get("clock_offset_ms")
     connected = sum(bool(peer["connected"]) for peer in peers)
     lines.append(

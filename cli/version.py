@@ -53,14 +53,15 @@ def _text(path: Path) -> str:
 def versions() -> dict[str, object]:
     """Everything that decides whether two programs understand each other, or one the other's files."""
     from ledger.cards import CARD_VERSION
-    from ledger.limits import PROTOCOL_VERSION, TRANSACTION_VERSION
+    from ledger.limits import TRANSACTION_VERSION
+    from ledger.protocol import NEWEST, OLDEST
     from node.config import CONFIG_VERSION
     from node.storage import FORMAT_VERSION
 
     return {
         "huzhu": program_version(),
         "commit": commit(),
-        "protocol": f"{PROTOCOL_VERSION} to {PROTOCOL_VERSION}",
+        "protocol": f"{OLDEST} to {NEWEST}",
         "transactions": TRANSACTION_VERSION,
         "database": FORMAT_VERSION,
         "configuration": CONFIG_VERSION,

@@ -12,7 +12,6 @@ from typing import Final
 from ledger.blocks import Header, RecoveryRecord, certificate_hash, decode_header, evidence_root, header_hash, txs_root
 from ledger.codec import digest
 from ledger.errors import MalformedBytes
-from ledger.limits import PROTOCOL_VERSION
 from ledger.recovery import same_record
 
 from .context import HeightContext
@@ -141,7 +140,7 @@ def block_fault(context: HeightContext, candidate: Candidate) -> str | None:
     The ids are checked against ``txs_root`` here, *before any fetch*.
     """
     header, block = candidate.header, candidate.block
-    if (header.version, header.epoch, header.height) != (PROTOCOL_VERSION, context.epoch, context.height):
+    if (header.version, header.epoch, header.height) != (context.version, context.epoch, context.height):
         return "version, epoch or height of the header"
     if header.parent != context.parent_hash:
         return "the parent is not our head"

@@ -12,6 +12,7 @@ from ledger.blocks import RecoveryRecord
 from ledger.codec import digest
 from ledger.errors import InvariantViolation
 from ledger.limits import VALIDATORS_MAX
+from ledger.protocol import OLDEST
 from ledger.votes import Certificate, ValidatorEntry
 
 RESEND_MS_MAX: Final = 5_000
@@ -59,6 +60,8 @@ class HeightContext:
     timing: Timing
     certify: bool
     """Block height − 1 held a transaction or changed the state root: a certifying block is due."""
+    version: int = OLDEST
+    """Of the protocol: that of a block of this height."""
     recovery: RecoveryRecord | None = None
     """By which this height begins its epoch: it stands in the body of the block (CONSENSUS §6)."""
 

@@ -102,6 +102,13 @@ class WriteOffClaim(Wire, frozen=True, tag="write_off_claim"):
     decision: bytes
 
 
+class ActivateProtocol(Wire, frozen=True, tag="activate_protocol"):
+    """Another version of the protocol from block ``height`` on (``upgrades``)."""
+
+    version: int
+    height: int
+
+
 Action = (
     AdmitOrganisation
     | SetOrganisation
@@ -115,6 +122,7 @@ Action = (
     | ReplaceKey
     | ClawBackClaim
     | WriteOffClaim
+    | ActivateProtocol
 )
 
 VALIDATOR_ACTIONS = (AddValidator, RemoveValidator, RotateValidator)

@@ -12,7 +12,20 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from . import claims, disputes, documents, draws, experts, governance, journal, jury, plan_cycle, recovery, remedies
+from . import (
+    claims,
+    disputes,
+    documents,
+    draws,
+    experts,
+    governance,
+    journal,
+    jury,
+    plan_cycle,
+    protocol,
+    recovery,
+    remedies,
+)
 from .blocks import DueKey, Evidence, Header, Receipt, receipts_root
 from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
@@ -133,6 +146,7 @@ class BlockExecution:
     ) -> None:
         if header.height != view.height + 1:
             raise InvariantViolation(f"block {header.height} on top of {view.height}")
+        protocol.check_known(header.version, header.height)
         block = BlockContext(
             chain_id=view.chain_id,
             height=header.height,
@@ -140,6 +154,7 @@ class BlockExecution:
             ledger_time_ms=view.ledger_time(header.time_ms),
             creator=header.creator,
             beacon=header.beacon,
+            version=header.version,
         )
         self._view = view
         self._header = header
@@ -175,7 +190,7 @@ class BlockExecution:
         return receipt
 
     def finish(self) -> Applied:
-        """The end of the block: draws, charges of the skip rule, evidence, a recovery's set, the journal; then the roots."""
+        """The end of the block: draws, skip rule, evidence, a recovery's set, the journal; then the roots."""
         self._advance(_Step.DELIVERING, _Step.FINISHED)
         self._draw()
         self._charge()

@@ -12,9 +12,9 @@ from .limits import (
     BLOCK_BODY_BYTES_MAX,
     CERTIFICATE_BYTES_MAX,
     HEADER_BYTES_MAX,
-    PROTOCOL_VERSION,
     VALIDATORS_MAX,
 )
+from .protocol import OLDEST
 from .votes import Certificate, Commit, Prepare, Proposal, RoundChange, ValidatorEntry
 
 ZERO_HASH: Final = bytes(32)
@@ -165,7 +165,7 @@ def genesis_header(
         raise ValueError(f"{len(validators)} validators, 1 to {VALIDATORS_MAX} allowed")
     own = validators_hash(validators)
     return Header(
-        version=PROTOCOL_VERSION,
+        version=OLDEST,
         epoch=0,
         height=0,
         time_ms=time_ms,

@@ -17,7 +17,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 from nacl.bindings import crypto_core_ed25519_is_valid_point
 
-from . import actions, organisation_keys, plan_cycle, plans, remedies, run_off
+from . import actions, organisation_keys, plan_cycle, plans, remedies, run_off, upgrades
 from .calendar import civil_from_day, day_of
 from .errors import OperatorError, TransactionRejected
 from .genesis_file import (
@@ -183,6 +183,13 @@ def _write_off(state: State, action: actions.WriteOffClaim) -> None:
     remedies.give_up(state, action.claim, action.decision)
 
 
+# ---- the protocol ---------------------------------------------------------------------------------------------------
+
+
+def _activate_protocol(state: State, action: actions.ActivateProtocol) -> None:
+    upgrades.activate(state, action.version, action.height)
+
+
 # ---- validators -----------------------------------------------------------------------------------------------------
 
 
@@ -265,4 +272,5 @@ RULES: Final[dict[type[Any], Callable[[State, Any], None]]] = {
     actions.ReplaceKey: _replace_key,
     actions.ClawBackClaim: _claw_back,
     actions.WriteOffClaim: _write_off,
+    actions.ActivateProtocol: _activate_protocol,
 }

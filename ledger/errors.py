@@ -177,6 +177,9 @@ CODES: Final[dict[str, str]] = {
     "TOO_MANY_SEATS": "the validator set is at its limit",
     "TOO_FEW_SEATS": "the change is a third of the validators or more, or fewer than four would be left: force it",
     "PLAN_FROZEN": "the regulator has frozen the plan, or it is in that state already",
+    "PROPOSAL_OPEN": "the same is proposed already, and undecided: vote for that proposal (from protocol 2 on)",
+    "NOT_NEXT_VERSION": "the protocol goes up by one version at a time",
+    "UPGRADE_TOO_LATE": "the height is too near for an upgrade of the protocol, or for moving the one that is ahead",
     # HTTP only.
     "METHOD_NOT_ALLOWED": "the route exists, but not for this method",
     "UNSUPPORTED_MEDIA_TYPE": "the route does not take this content type",
@@ -188,7 +191,7 @@ CODES: Final[dict[str, str]] = {
 BLOCK_CODES: Final[dict[str, str]] = {
     # PeerError codes of an invalid block: each field and each rule of a body has its own. Never in receipts.
     "HEADER_MALFORMED": "not the canonical encoding of a header, or a field of the wrong size",
-    "WRONG_PROTOCOL_VERSION": "the header's protocol version is not supported",
+    "WRONG_PROTOCOL_VERSION": "the header's protocol version is not the one in force at its height",
     "WRONG_EPOCH": "the header is of another epoch",
     "WRONG_HEIGHT": "the header does not follow its parent's height",
     "WRONG_PARENT": "the header names another parent",

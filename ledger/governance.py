@@ -17,13 +17,14 @@ from msgspec.structs import replace
 
 from . import enactment, plans
 from . import transactions as tx
-from .actions import VALIDATOR_ACTIONS
+from .actions import VALIDATOR_ACTIONS, Action
 from .calendar import MS_PER_DAY
 from .deadlines import DeadlineKind, cancel, deadline_key, schedule
 from .errors import OK, TransactionRejected
 from .organisations import OrganisationState
 from .plan_cycle import STAGE_KINDS
-from .proposals import UNDECIDED, ProposalState, open_proposal
+from .proposals import UNDECIDED, ProposalState, open_proposal, undecided
+from .protocol import rules_of
 from .roles import Role
 from .rows import Claim, Organisation, Plan, Proposal
 from .state import Index, State, StateReader
@@ -41,10 +42,19 @@ def propose(state: State, body: tx.Propose, organisation: int) -> tuple[int, ...
 
     Raises ``TransactionRejected``: whatever would refuse it if it were enacted now.
     """
+    if not rules_of(state.block.version).same_proposal_twice:
+        _check_new(state, body.action)
     with state.rehearsal():
         enactment.enact(state, body.action)
     proposal_id, row = open_proposal(state, body.action, organisation, state.block.ledger_time_ms)
     return proposal_id, _count(state, proposal_id, row, organisation).state
+
+
+def _check_new(state: StateReader, action: Action) -> None:
+    """Of the same action at most one proposal is undecided. Raises PROPOSAL_OPEN."""
+    same = next((at for at in undecided(state) if state.get(Proposal, at).action == action), None)
+    if same is not None:
+        raise TransactionRejected("PROPOSAL_OPEN", f"proposal {same} is the same: vote for it")
 
 
 def vote(state: State, body: tx.VoteFor, organisation: int) -> tuple[int, ...]:

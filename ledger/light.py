@@ -6,6 +6,8 @@ Rules of this file
   of q of that set. The sets themselves come from the file and are taken by their hash alone.
 - Whatever does not hold raises ``ProofFailed``, which says where. No byte goes unchecked, and what is not needed is
   refused.
+- The protocol's version in a header is believed as the quorum signed it, if this program knows it and it does not fall:
+  at which height an upgrade begins is a row, and rows are what headers certify.
 - A new epoch is followed with its recovery record alone (CONSENSUS §6): signed for q seats of the set that the last
   header of the old epoch announced, it names that header and the set that goes on.
 
@@ -30,7 +32,8 @@ from .blocks import (
 from .codec import Wire, encode
 from .errors import MalformedBytes, PeerError, ProofFailed
 from .genesis import Genesis, genesis_beacon
-from .limits import PROTOCOL_VERSION, VALIDATORS_MAX
+from .limits import VALIDATORS_MAX
+from .protocol import NEWEST, OLDEST, spoken
 from .recovery import check_signed
 from .votes import Certificate, ValidatorEntry, certificate_fault
 
@@ -167,8 +170,10 @@ class HeaderWalk:
 
     def _check_follows(self, where: str, header: Header) -> None:
         parent = self.header
-        if header.version != PROTOCOL_VERSION:
-            raise ProofFailed(where, f"protocol version {header.version}, known is {PROTOCOL_VERSION}")
+        if not OLDEST <= header.version <= NEWEST:
+            raise ProofFailed(where, f"protocol version {header.version}, this program speaks {spoken()}")
+        if header.version < parent.version:
+            raise ProofFailed(where, f"protocol version {header.version} after {parent.version}")
         if header.height != parent.height + 1:
             raise ProofFailed(where, f"it says height {header.height}")
         if header.parent != self.header_hash:

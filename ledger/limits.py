@@ -6,7 +6,6 @@ these are part of the protocol version and equal on every node.
 
 from typing import Final
 
-PROTOCOL_VERSION: Final = 1
 TRANSACTION_VERSION: Final = 1
 
 TRANSACTION_BYTES_MAX: Final = 1_048_576

@@ -37,6 +37,15 @@ class Clock(Row, frozen=True):
     """The key that may advance the clock; empty in production."""
 
 
+class Upgrade(Row, frozen=True):
+    """Row 2 of ``meta``, there from the first upgrade on: the newest one decided (``upgrades``)."""
+
+    table: ClassVar[Table] = Table.META
+    version: int
+    """Of the protocol, of every block from ``height`` on; the blocks below have the one before."""
+    height: int
+
+
 class Plan(Row, frozen=True):
     """A plan's running state. Its parameters are ``PlanVersion`` rows."""
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 from .codec import decode_own, encode
 from .errors import InvariantViolation, TransactionRejected
+from .protocol import OLDEST
 from .rows import Row
 from .staging import RowReader, RowWriter, StagedTables
 from .store import Overlay, Reader, index_key, prefix_stop
@@ -89,6 +90,8 @@ class BlockContext:
     """Consensus time + the clock's offset."""
     creator: bytes
     beacon: bytes
+    version: int = OLDEST
+    """Of the protocol: by its rules the block is executed (``protocol.rules_of``)."""
 
 
 class StateReader:

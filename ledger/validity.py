@@ -33,15 +33,16 @@ from .codec import encode
 from .deadlines import backlog_ms, next_due
 from .errors import InvariantViolation, PeerError
 from .evidence import Accused, SetSince, accused, check_items, sets_with
-from .limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, PROTOCOL_VERSION, VALIDITY_WINDOW_MS
+from .limits import BLOCK_BODY_BYTES_MAX, BLOCK_TRANSACTIONS_MAX, HEADER_BYTES_MAX, VALIDITY_WINDOW_MS
 from .organisations import validator_rows, validator_set
 from .params import ChainParams
 from .proposers import eligible, order, skips
 from .recovery import check_signed, place_fault, same_record
-from .rows import Organisation, Validator
+from .rows import Organisation, Upgrade, Validator
 from .state import StateReader
 from .store import Reader
 from .transactions import Transaction
+from .upgrades import upgrade, version_at
 from .votes import Certificate, ValidatorEntry, certificate_fault
 
 _HASH_FIELDS: Final = ("txs_root", "evidence_root", "parent_certificate_hash")
@@ -86,8 +87,15 @@ class HeightView:
     """Rows of validators, active or not: the number that a new seat takes."""
     organisations: int = 0
     """Rows of organisations."""
+    upgrade: Upgrade | None = None
+    """The newest one decided, in force or ahead."""
     recovery: RecoveryRecord | None = None
     """The record by which block height + 1 begins a new epoch (``recovered_view``)."""
+
+    @property
+    def version(self) -> int:
+        """Of the protocol, of block height + 1."""
+        return version_at(self.upgrade, self.height + 1)
 
     def ledger_time(self, time_ms: int) -> int:
         """Ledger time of the next block, had it the consensus time ``time_ms``."""
@@ -230,6 +238,7 @@ def _derive(reader: Reader, view: HeightView) -> HeightView:
         accused=accused(state),
         seats=state.length(Validator),
         organisations=state.length(Organisation),
+        upgrade=upgrade(state),
     )
 
 
@@ -279,7 +288,7 @@ def check_header(view: HeightView, header: Header, header_raw: bytes) -> None:
         raise PeerError("HEADER_MALFORMED", "not canonical, or too long")
     if any(len(getattr(header, field)) != 32 for field in _HASH_FIELDS):
         raise PeerError("HEADER_MALFORMED", "a hash has 32 bytes")
-    _require(header.version == PROTOCOL_VERSION, "WRONG_PROTOCOL_VERSION", header.version, PROTOCOL_VERSION)
+    _require(header.version == view.version, "WRONG_PROTOCOL_VERSION", header.version, view.version)
     _require(header.epoch == view.epoch, "WRONG_EPOCH", header.epoch, view.epoch)
     _require(header.height == view.height + 1, "WRONG_HEIGHT", header.height, view.height + 1)
     _require(header.parent == view.header_hash, "WRONG_PARENT", header.parent, view.header_hash)
@@ -396,7 +405,7 @@ def assemble_header(
     its ``beacon.proof_to_hash``.
     """
     return Header(
-        version=PROTOCOL_VERSION,
+        version=view.version,
         epoch=view.epoch,
         height=view.height + 1,
         time_ms=time_ms,

@@ -21,6 +21,8 @@ from consensus.core import Consensus
 from consensus.log import Position
 from ledger.blocks import Evidence
 from ledger.errors import HuzhuError, InvariantViolation, OperatorError
+from ledger.protocol import NEWEST
+from ledger.rows import Upgrade
 from p2p.clock import Clock, SystemClock
 from p2p.gossip import TransactionGossip
 from p2p.limits import Channel
@@ -92,13 +94,18 @@ class Node:
         log: Log | None = None,
         files: Files | None = None,
         rotate_bytes: int = ROTATE_BYTES,
+        protocol_newest: int = NEWEST,
     ) -> None:
-        """Reads the genesis and the keys; opens nothing. ``files`` and ``rotate_bytes`` are the signing log's.
+        """Reads the genesis and the keys; opens nothing. ``files`` and ``rotate_bytes`` are the signing log's;
+        ``protocol_newest``: the newest version of the protocol that it speaks.
 
         Raises ``OperatorError``."""
         self.config = config
         self._files = files
         self._rotate_bytes = rotate_bytes
+        self._protocol_newest = protocol_newest
+        self._upgrade: Upgrade | None = None
+        """The newest that was told to the log."""
         self.clock: Clock = clock or SystemClock(config.node.clock_offset_ms)
         self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
@@ -151,6 +158,7 @@ class Node:
 
     async def _run(self, ready: Callable[[Started], None] | None) -> None:
         self._make()
+        self.chain.check_spoken()
         try:
             async with asyncio.TaskGroup() as tasks:
                 owned: list[asyncio.Task[None]] = []
@@ -190,8 +198,11 @@ class Node:
             evidence=lambda: self.evidence.pick(),
             on_committing=lambda committing: self.driver.committing(committing),
             decoder=decoder,
+            protocol_newest=self._protocol_newest,
         )
-        self.neighbours = Neighbours(config, self.keys.node.secret, self.chain, clock, self, self.steps)
+        self.neighbours = Neighbours(
+            config, self.keys.node.secret, self.chain, clock, self, self.steps, self._protocol_newest
+        )
         self.network = self.neighbours.network
         self.peer_pool = PeerPool(
             mempool=self.mempool,
@@ -303,6 +314,7 @@ class Node:
         self.chain.listen(self.snapshots.committed)
         self.chain.listen(self.window.committed)
         self.chain.listen(self._settled)
+        self.chain.listen(lambda committed: self._watch_upgrade())
         await self.network.start(tasks)
         self.neighbours.tell_addresses()
         api = await self._start_api()
@@ -317,6 +329,7 @@ class Node:
         address = self.network.address
         if address is None:
             raise InvariantViolation("the network listens nowhere")
+        self._watch_upgrade()
         self.log.info("started", height=self.chain.height, p2p=_shown(address), api=_shown(api))
         if ready is not None:
             ready(Started(self.keys.node.public, self.genesis.chain_id, address, api))
@@ -453,6 +466,8 @@ class Node:
             )
             if abs(status.clock_offset_ms or 0) > CLOCK_WARN_MS:
                 self.log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
+            if self.chain.upgrade_needed is not None:
+                self.log.warning("protocol upgrade needed", why=self.chain.upgrade_needed)
 
     # ---- what follows a block ----
 
@@ -465,6 +480,20 @@ class Node:
     def _settled(self, committed: Committed) -> None:
         self.admission.door.committed(len(committed.ids), len(self.mempool), self.clock.monotonic_s())
         self.waiters.settled((*committed.ids, *committed.expired), lambda: _results(committed))
+
+    def _watch_upgrade(self) -> None:
+        """Last of the listeners: tell of an upgrade when it is decided; end before a block that we do not speak."""
+        ahead, chain = self.chain.view.upgrade, self.chain
+        if ahead != self._upgrade and ahead is not None and ahead.height > chain.height:
+            self.log.info("protocol upgrade decided", version=ahead.version, from_height=ahead.height)
+            if chain.upgrade_needed is not None:
+                self.log.warning("protocol upgrade needed", why=chain.upgrade_needed)
+        self._upgrade = ahead
+        try:
+            chain.check_spoken()
+        except OperatorError as error:
+            self.log.error("stopping before the upgrade", why=f"{error.what}: {error.why}", next=error.next)
+            self._bug(error)
 
     def _own_index(self) -> int | None:
         seat = self._disk.seat

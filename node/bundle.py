@@ -17,7 +17,8 @@ from typing import Final
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, OperatorError
 from ledger.genesis import GENESIS_BYTES_MAX, Genesis, check_genesis_signatures, parse_genesis
-from ledger.limits import NAME_BYTES_MAX, PROTOCOL_VERSION
+from ledger.limits import NAME_BYTES_MAX
+from ledger.protocol import NEWEST, OLDEST, spoken
 from ledger.signing import PUBLIC_KEY_BYTES, Domain, public_key, sign, signing_digest, verify
 from p2p.limits import KEY_BYTES
 
@@ -151,11 +152,11 @@ def _check_fields(bundle: Bundle) -> None:
 
 
 def _check_protocol(bundle: Bundle) -> None:
-    if not bundle.protocol_min <= PROTOCOL_VERSION <= bundle.protocol_max:
+    if bundle.protocol_min > NEWEST or bundle.protocol_max < OLDEST:
         raise OperatorError(
-            "PROTOCOL_TOO_OLD" if bundle.protocol_min > PROTOCOL_VERSION else "PROTOCOL_TOO_NEW",
+            "PROTOCOL_TOO_OLD" if bundle.protocol_min > NEWEST else "PROTOCOL_TOO_NEW",
             f"the chain speaks protocol {bundle.protocol_min} to {bundle.protocol_max}",
-            f"this program speaks {PROTOCOL_VERSION}",
+            f"this program speaks {spoken()}",
             "install a release that speaks it, or ask for a newer bundle",
         )
 

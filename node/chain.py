@@ -8,6 +8,7 @@ Rules of this file
 * Everything a rule needs of the head is in ``view`` (``ledger.validity.HeightView``), replaced whole after each batch.
 * Reads for clients come from snapshots: ``current`` is the state after the head, ``certified`` the one that the head's
   header certifies (its parent's), from which proofs verify. A snapshot lives as long as somebody holds it.
+* No block of a protocol version that this program does not speak is checked, built on or executed (``check_spoken``).
 * A block with a valid certificate that is invalid by our rules is our bug, or more than f validators are Byzantine: an
   InvariantViolation. A block without one is a peer's fault.
 """
@@ -22,7 +23,7 @@ from consensus.context import HeightContext, Timing
 from consensus.events import Verdict
 from consensus.log import Position
 from consensus.messages import CompactBlock
-from ledger import beacon, validity
+from ledger import beacon, protocol, validity
 from ledger.apply import Applied
 from ledger.blocks import (
     Body,
@@ -38,7 +39,7 @@ from ledger.blocks import (
     txs_root,
 )
 from ledger.codec import decode_own, encode
-from ledger.errors import InvariantViolation, MalformedBytes, PeerError, TransactionRejected
+from ledger.errors import InvariantViolation, MalformedBytes, OperatorError, PeerError, TransactionRejected
 from ledger.genesis import Genesis
 from ledger.limits import BLOCK_TRANSACTIONS_MAX
 from ledger.recovery import same_record
@@ -174,8 +175,12 @@ class Chain:
         evidence: Callable[[], tuple[Evidence, ...]] = tuple,
         on_committing: Callable[[Committing], None] = lambda committing: None,
         decoder: Decoder | None = None,
+        protocol_newest: int = protocol.NEWEST,
     ) -> None:
-        """``evidence`` gives what waits to be put into a fresh block, valid on the head of that moment."""
+        """``evidence`` gives what waits to be put into a fresh block, valid on the head of that moment.
+
+        ``protocol_newest`` is the newest version of the protocol that this node speaks.
+        """
         self.genesis = genesis
         self.view = view
         self.blocks = BlockReader(store)
@@ -187,6 +192,7 @@ class Chain:
         self._log_position = log_position
         self._evidence = evidence
         self._on_committing = on_committing
+        self.protocol_newest = protocol_newest
         self._assembled: _Assembled | None = None
         self._steps = steps if steps is not None else Steps()
         self._decoder = decoder if decoder is not None else Decoder(self._steps)
@@ -239,6 +245,29 @@ class Chain:
         """Consensus time of the newest block."""
         return self.view.header.time_ms
 
+    @property
+    def spoken(self) -> bool:
+        """Whether this program speaks the version of the block above the head."""
+        return self.view.version <= self.protocol_newest
+
+    def check_spoken(self) -> None:
+        """Go on above the head only when this program speaks the next block's version.
+
+        Raises ``OperatorError`` PROTOCOL_UPGRADE_NEEDED.
+        """
+        protocol.check_known(self.view.version, self.view.height + 1, self.protocol_newest)
+
+    @property
+    def upgrade_needed(self) -> str | None:
+        """What this program lacks for an upgrade that was decided, in force or ahead; None: nothing."""
+        ahead = self.view.upgrade
+        try:
+            if ahead is not None:
+                protocol.check_known(ahead.version, ahead.height, self.protocol_newest)
+        except OperatorError as error:
+            return f"{error.what}; {error.why}"
+        return None
+
     def seen(self, tx_id: bytes) -> bool:
         """Whether the transaction was committed."""
         return self.blocks.place_of(tx_id) is not None
@@ -265,6 +294,7 @@ class Chain:
             proposers=tuple(positions[entry.validator_key] for entry in view.proposers()),
             timing=Timing(params.timeout_ms, params.timeout_ms_max, params.certify_wait_ms),
             certify=view.certifying_due or view.recovery is not None,
+            version=view.version,
             recovery=view.recovery,
         )
 
@@ -395,6 +425,7 @@ class Chain:
         """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``.
 
         ``decoded``: the transactions, when they were decoded and their signatures verified before."""
+        self.check_spoken()
         try:
             header = decode_header(header_raw)
         except MalformedBytes as error:
@@ -536,6 +567,7 @@ class Chain:
             ) from error
 
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
+        self.check_spoken()
         old, store = validity.view_for(self.view, block.body.recovery), self._store
         begun_s = time.perf_counter()
         applied = await execute(store, old, block.header, block.body, block.transactions, steps=self._steps)

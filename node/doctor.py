@@ -23,8 +23,11 @@ from ledger.blocks import header_hash
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.genesis import Genesis
 from ledger.indexes import differences
+from ledger.protocol import check_known
+from ledger.state import StateReader
 from ledger.store import Store
 from ledger.tables import TableReader
+from ledger.upgrades import upgrade
 
 from .blockstore import BlockReader, HeadRecord
 from .config import Config
@@ -162,6 +165,7 @@ def _stored(config: Config, genesis: Genesis, with_indexes: bool) -> Iterator[Fi
         known = START if head is None else Position(head.log_sequence, head.log_crc)
         yield from _guarded(lambda: _log(config, genesis, known))
         if head is not None:
+            yield from _guarded(lambda: _upgrade(store))
             yield from _guarded(lambda: _blocks(store, head))
             yield from _guarded(lambda: _state(store, head))
             if with_indexes:
@@ -211,6 +215,16 @@ def _blocks(store: Store, head: HeadRecord) -> Iterator[Finding]:
             yield _broken("BLOCK_DAMAGED", f"block {height} has no body or no receipts")
         header = blocks.header(height)
         expected = header.parent if header is not None else b""
+
+
+def _upgrade(store: Store) -> Iterator[Finding]:
+    """This program speaks the protocol that was decided."""
+    ahead = upgrade(StateReader(store))
+    try:
+        if ahead is not None:
+            check_known(ahead.version, ahead.height)
+    except OperatorError as error:
+        yield Finding("UPGRADE_AHEAD", Severity.WARNING, error.what, error.why, error.next)
 
 
 def _state(store: Store, head: HeadRecord) -> Iterator[Finding]:

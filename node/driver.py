@@ -7,6 +7,7 @@ Rules of this file
 * ``SafetyRules`` is told of a height before the core is, and of records once they are durable, before the core is.
 * Everything runs in the event loop's thread; ``_feed`` is not re-entered, so effects keep their order.
 * A peer's rubbish is a ``PeerError`` to the caller, who ends the link; a broken rule found later is ``Blame``.
+* At a height whose version of the protocol this program does not speak it takes no part: nothing is opened or signed.
 * A block is due for the reasons of CONSENSUS §2; each reason is told to the core at most once a height.
 """
 
@@ -319,6 +320,9 @@ class Driver:
         self._open_height()
 
     def _open_height(self) -> None:
+        if not self._chain.spoken:
+            self.stop()
+            return
         keys = self._seat.keys if self._seat is not None else ()
         context = self._context = self._chain.context(keys)
         if self._seat is not None:
@@ -457,6 +461,8 @@ class Driver:
         if seat is None or self._stopped or self._holds or not self.signing:
             return
         view = committing.view
+        if view.version > self._chain.protocol_newest:
+            return
         if (
             view.validators != view.next_validators
         ):  # a rotated key begins to count: its proofs wait for the open height

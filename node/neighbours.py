@@ -6,7 +6,7 @@ not allowed any more end, and those newly allowed are dialled. What arrives is h
 
 from typing import Final, Protocol
 
-from ledger.limits import PROTOCOL_VERSION
+from ledger.protocol import NEWEST, OLDEST
 from ledger.tables import Table, TableReader
 from p2p.clock import Clock
 from p2p.hello import Hello
@@ -49,6 +49,7 @@ class Neighbours:
         clock: Clock,
         receivers: Receivers,
         meter: Meter = NO_METER,
+        protocol_newest: int = NEWEST,
     ) -> None:
         static: dict[bytes, list[Address]] = {}
         for peer in config.peers:
@@ -61,7 +62,7 @@ class Neighbours:
         """Of the open height."""
         self.network = Network(
             NodeKey(node_secret),
-            Hello(chain.genesis.chain_id, PROTOCOL_VERSION, PROTOCOL_VERSION, AGENT),
+            Hello(chain.genesis.chain_id, OLDEST, protocol_newest, AGENT),
             listen=split_address(config.p2p.listen),
             peers=static,
             allow=lambda key: key in self._static or key in self.roster.allowed,

@@ -15,7 +15,7 @@ from ledger.blocks import Header, decode_certificate, decode_header, header_hash
 from ledger.codec import encode
 from ledger.errors import MalformedBytes, PeerError
 from ledger.genesis import Genesis
-from ledger.limits import PROTOCOL_VERSION
+from ledger.protocol import check_known
 from ledger.tables import TABLES, Table, TableReader, read_lengths, state_root
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
@@ -75,7 +75,7 @@ def make_offer(height: int, header: bytes, certificate: bytes, state: TableReade
 def check_offer(genesis: Genesis, offer: Snapshot) -> Target:
     """The offer's target, once its header is proven from the genesis and its roots from the header.
 
-    Raises ``PeerError`` BAD_OFFER."""
+    Raises ``PeerError`` BAD_OFFER; ``OperatorError`` PROTOCOL_UPGRADE_NEEDED when the chain has gone beyond us."""
     validators = genesis.validators()
     sets = [validators]
     height = 0
@@ -118,8 +118,6 @@ def _certified(
     except MalformedBytes as error:
         raise PeerError("BAD_OFFER", error.detail) from error
     where = f"header {header.height}"
-    if not 1 <= header.version <= PROTOCOL_VERSION:
-        raise PeerError("BAD_OFFER", f"{where} has protocol version {header.version}, known is {PROTOCOL_VERSION}")
     if encode(header) != header_raw or header.validators_hash != validators_hash(validators):
         raise PeerError("BAD_OFFER", f"{where} is not signed by the validators that were announced")
     if (certificate.height, certificate.block_hash) != (header.height, header_hash(header_raw)):
@@ -127,4 +125,5 @@ def _certified(
     fault = certificate_fault(certificate, validators, genesis.chain_id, header.epoch)
     if fault is not None or header.height == 0:
         raise PeerError("BAD_OFFER", f"{where}: {fault}")
+    check_known(header.version, header.height)  # certified: not the peer's fault
     return header, certificate

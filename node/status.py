@@ -161,8 +161,20 @@ class Window:
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
             more=self._joining.status
             | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen}
+            | {"protocol": self._protocol()}
             | {"last_commit_age_s": self._last_commit_age_s(), "agreement": self._agreement()},
         )
+
+    def _protocol(self) -> dict[str, Any]:
+        """The version of the next block, what this program speaks, and what was decided and what it lacks for that."""
+        chain = self._chain
+        ahead = chain.view.upgrade
+        return {
+            "version": chain.view.version,
+            "newest": chain.protocol_newest,
+            "upgrade": None if ahead is None else {"version": ahead.version, "height": ahead.height},
+            "upgrade_needed": chain.upgrade_needed,
+        }
 
     def _last_commit_age_s(self) -> float | None:
         """Since this process saw its last block; None: none yet."""

@@ -133,6 +133,7 @@ class ReplicaBase:
             proposers=tuple(positions[entry.validator_key] for entry in self.leaders()),
             timing=timing,
             certify=view.certifying_due,
+            version=view.version,
         )
 
     def leaders(self) -> tuple[ValidatorEntry, ...]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from ledger.clock import CLOCK_ROW
 from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, TransactionRejected
-from ledger.rows import Row
+from ledger.rows import Clock, Row, Upgrade
 from ledger.tables import LENGTHS_ROW, Table, TableReader
+from ledger.upgrades import UPGRADE_ROW
 
 from .answers import plain
 from .view import NodeView, StateAt
@@ -32,6 +34,10 @@ PROVABLE: Final[tuple[Table, ...]] = (
     Table.DRAWS,
 )
 """Tables whose rows anybody may have proven; claims and what belongs to them are their claimants' (LEDGER §6)."""
+
+
+_META: Final[dict[int, type[Row]]] = {CLOCK_ROW: Clock, UPGRADE_ROW: Upgrade}
+"""The rows of ``meta`` are of several types."""
 
 
 def certified(view: NodeView) -> tuple[StateAt, bytes, bytes]:
@@ -87,4 +93,4 @@ def _shown(kind: type[Row], row_id: int, value: bytes) -> Any:
     if (kind.table, row_id) == (Table.META, LENGTHS_ROW):
         lengths = decode_own(list[int], value)
         return {table.name.lower(): lengths[table - 1] for table in Table if table <= len(lengths)}
-    return plain(decode_own(kind, value))
+    return plain(decode_own(_META.get(row_id, kind) if kind.table is Table.META else kind, value))

@@ -4,7 +4,7 @@ import socket
 from types import TracebackType
 from typing import Final, Self
 
-from ledger.limits import PROTOCOL_VERSION
+from ledger.protocol import NEWEST, OLDEST
 from p2p.frames import Assembler, Kind, Message, OutQueue, seal
 from p2p.handshake import Bye, Control, Welcome, control_message, parse_control
 from p2p.hello import HEAD_BYTES, Hello, body_bytes
@@ -67,7 +67,7 @@ class Dialler:
 
     def shake(self, key: NodeKey, chain_id: bytes) -> Control:
         """Hello, handshake, and the other side's verdict. Raises ``EOFError`` when it hangs up on the way."""
-        ours = Hello(chain_id, PROTOCOL_VERSION, PROTOCOL_VERSION, "e2e").encode()
+        ours = Hello(chain_id, OLDEST, NEWEST, "e2e").encode()
         self.send(ours)
         head = self.read(HEAD_BYTES)
         theirs = head + self.read(body_bytes(head))

@@ -114,7 +114,8 @@ def resigned(chain: Chain, at: int, **changes: Any) -> Link:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"version": 2}, "protocol version"),
+        ({"version": 3}, "protocol version 3, this program speaks 1 to 2"),
+        ({"version": 0}, "protocol version 0"),
         ({"height": 12}, "it says height 12"),
         ({"epoch": 1}, "a recovery lies before it"),
         ({"parent": bytes(32)}, "its parent is"),

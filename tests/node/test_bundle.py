@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from ledger.codec import encode
 from ledger.errors import OperatorError
 from ledger.genesis import sign_genesis
-from ledger.limits import PROTOCOL_VERSION
+from ledger.protocol import NEWEST, OLDEST
 from ledger.signing import Domain, sign, signing_digest
 from node.bundle import Bundle, BundlePeer, SignedBundle, read_bundle, write_bundle
 from tests.ledger.chain import Chain, key, seed
@@ -23,8 +23,8 @@ GOOD = Bundle(
     chain_id=GENESIS.chain_id,
     genesis=GENESIS.raw,
     signatures=SIGNATURES,
-    protocol_min=PROTOCOL_VERSION,
-    protocol_max=PROTOCOL_VERSION,
+    protocol_min=OLDEST,
+    protocol_max=NEWEST,
     faults=1,
     peers=PEERS,
     height=7,
@@ -60,8 +60,8 @@ def test_a_bundle_says_who_signed_it_and_what_the_chain_is() -> None:
         ({"genesis": GENESIS.raw + b"\n"}, "BUNDLE_INVALID"),
         ({"signatures": "\n".join(SIGNATURES.splitlines()[1:])}, "GENESIS_UNSIGNED"),
         ({"signatures": SIGNATURES.replace("platform ", "platform 0", 1)}, "GENESIS_SIGNATURE_INVALID"),
-        ({"protocol_min": PROTOCOL_VERSION + 1, "protocol_max": PROTOCOL_VERSION + 1}, "PROTOCOL_TOO_OLD"),
-        ({"protocol_min": PROTOCOL_VERSION - 1, "protocol_max": PROTOCOL_VERSION - 1}, "PROTOCOL_TOO_NEW"),
+        ({"protocol_min": NEWEST + 1, "protocol_max": NEWEST + 1}, "PROTOCOL_TOO_OLD"),
+        ({"protocol_min": OLDEST - 1, "protocol_max": OLDEST - 1}, "PROTOCOL_TOO_NEW"),
         ({"peers": PEERS[1:]}, "BUNDLE_PEERS"),
         ({"peers": (PEERS[0], replace(PEERS[1], node_key=PEERS[0].node_key))}, "BUNDLE_PEERS"),
         ({"faults": 2}, "BUNDLE_PEERS"),
