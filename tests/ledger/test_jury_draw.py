@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ledger import jury
 from ledger import transactions as tx
+from ledger.deadlines import DeadlineKind
 from ledger.disputes import Exclusion
 from ledger.jury import TRIES_PER_SEAT, Vote, commitment, draw_panel, verdict
 from ledger.rows import Member, Plan
@@ -123,3 +124,21 @@ def test_what_is_in_rows_and_commitments_never_changes() -> None:
     assert jury.REFUSED_BY_JURY == 11
     text = b"huzhu ballot v1" + (7).to_bytes(8, "big") + (9).to_bytes(8, "big") + b"\x02" + SALT
     assert commitment(7, 9, Vote.REFUSE, SALT) == sha256(text).digest()
+
+
+def test_nobody_votes_on_a_claim_that_is_not_there() -> None:
+    chain, _ = drawn()
+    assert chain.refused("person 1", tx.CommitBallot(person(1), 999, bytes(32))) == "UNKNOWN_CLAIM"
+
+
+def test_the_receipts_of_the_windows_say_nothing_and_then_the_count() -> None:
+    chain, claim = drawn()
+    voter = panel(chain, claim)[0]
+    assert commit(chain, claim, voter, Vote.CLEAR) == "OK"
+    found = []
+    for _ in range(2):
+        blocks = chain.step_to(row(chain, claim).due_ms)
+        receipts = [receipt for block in blocks for receipt in block.deadline_receipts]
+        found += [receipt.detail for receipt in receipts if getattr(receipt.subject, "kind", 0) == DeadlineKind.BALLOTS]
+        chain.block((f"person {voter}", tx.RevealBallot(person(voter), claim, Vote.CLEAR, SALT)))
+    assert found == [(), (1, 0)]
