@@ -81,6 +81,11 @@ def _running(config: Config) -> list[Finding]:
         why = f"{error.code}: {error.what}"
         what = f"the node does not answer on {config.api.listen}"
         return [Finding("API_SILENT", Severity.WARNING, what, why, "read its log")]
+    return status_findings(answer)
+
+
+def status_findings(answer: dict[str, Any]) -> list[Finding]:
+    """What ``/v1/status`` says that is not as it should be."""
     findings = []
     offset = answer["clock_offset_ms"]
     if offset is not None and abs(offset) > CLOCK_MS:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from ledger import transactions as tx
-from ledger.actions import Action
+from ledger.actions import Action, ActivateProtocol
 from ledger.proposals import ProposalState
 
 from .client import node_option
@@ -59,6 +59,20 @@ def propose(action: str, key_path: Path, node: str) -> None:
     ACTION is the JSON array of its name and fields, byte strings as "0x...": '["run_off_plan", 0]'.
     """
     send_proposal(node, key_path, parse_json(action, Action, "ACTION"))
+
+
+@gov.command()
+@click.argument("version", type=click.IntRange(min=2))
+@click.option("--height", type=click.IntRange(min=1), required=True, help="First block of that version.")
+@key_option
+@node_option
+@output_option
+def upgrade(version: int, height: int, key_path: Path, node: str) -> None:
+    """Propose VERSION of the protocol from a height on, and vote for it.
+
+    Every node must run a release that speaks it by then: one that does not stops before that block.
+    """
+    send_proposal(node, key_path, ActivateProtocol(version, height))
 
 
 def send_proposal(node: str, key_path: Path, action: Any) -> None:

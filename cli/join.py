@@ -70,7 +70,7 @@ def bundle(home: Path, key_file: Path | None, address: str, more: tuple[str, ...
         chain_id=genesis.chain_id,
         genesis=genesis.raw,
         signatures=read_signatures(config.genesis_path),
-        protocol_min=OLDEST,
+        protocol_min=int((head.get("protocol") or {}).get("version", OLDEST)),
         protocol_max=NEWEST,
         faults=faults(len(found["validators"])),
         peers=peers,

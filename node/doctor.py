@@ -165,7 +165,7 @@ def _stored(config: Config, genesis: Genesis, with_indexes: bool) -> Iterator[Fi
         known = START if head is None else Position(head.log_sequence, head.log_crc)
         yield from _guarded(lambda: _log(config, genesis, known))
         if head is not None:
-            yield from _guarded(lambda: _upgrade(store))
+            yield from _guarded(lambda: missing_protocol(store))
             yield from _guarded(lambda: _blocks(store, head))
             yield from _guarded(lambda: _state(store, head))
             if with_indexes:
@@ -217,8 +217,8 @@ def _blocks(store: Store, head: HeadRecord) -> Iterator[Finding]:
         expected = header.parent if header is not None else b""
 
 
-def _upgrade(store: Store) -> Iterator[Finding]:
-    """This program speaks the protocol that was decided."""
+def missing_protocol(store: Store) -> Iterator[Finding]:
+    """A protocol was decided that this program does not speak."""
     ahead = upgrade(StateReader(store))
     try:
         if ahead is not None:

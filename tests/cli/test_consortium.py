@@ -288,6 +288,11 @@ def test_an_organisation_applies_is_admitted_promoted_suspended_and_removed(
     assert at.refused("platform", f"org reinstate {newcomer}") == "NOTHING_TO_DECIDE"
     at.as_("platform", f"org remove {newcomer}")
     at.as_("platform", f"org replace-key {newcomer} --new-key {key('another').hex()}")
+    height = at.node.current.height
+    assert at.refused("platform", f"gov upgrade 3 --height {height + 100}") == "NOT_NEXT_VERSION"
+    assert at.refused("platform", f"gov upgrade 2 --height {height + 2}") == "UPGRADE_TOO_LATE"
+    assert at.refused("platform", "gov upgrade 1 --height 100", code=2) == "USAGE"
+    at.as_("platform", f"gov upgrade 2 --height {height + 100}")
     open_ = at.say("gov list --state open")["proposals"]
     assert [one["action"]["type"] for one in open_] == [
         "add_validator",
@@ -297,6 +302,7 @@ def test_an_organisation_applies_is_admitted_promoted_suspended_and_removed(
         "set_organisation",
         "set_organisation",
         "replace_key",
+        "activate_protocol",
     ]
     at.as_("regulator", f"gov veto {proposal}")
     assert at.refused("bank", f"gov vote {proposal}") == "PROPOSAL_DECIDED"
@@ -409,6 +415,7 @@ def test_a_member_sees_events_claimed_twice_and_jurors_are_registered(at: Desk) 
 # ---- what every command has ------------------------------------------------------------------------------------------
 
 ARGUMENTS = {
+    "gov upgrade": "2 --height 100",
     "claim file": "--member 0 --tier 1 --illness 1 --diagnosis-day 2019-01-01",
     "claim list": "",
     "claim access-log": "",

@@ -9,15 +9,23 @@ from typing import Any
 
 import pytest
 
+from cli.doctor import status_findings
+from cli.status import picture_lines
 from consensus.log import decode_log, height_of
 from ledger.actions import ActivateProtocol
 from ledger.errors import OperatorError
+from ledger.protocol import NEWEST
 from ledger.rows import Upgrade
 from ledger.store import MemoryStore
 from ledger.transactions import Enrol, Propose
+from node.api.answers import plain
+from node.api.operating import status_of
+from node.doctor import missing_protocol
 from node.replay import replay
 from node.storage import open_store
 from node.votelog import LOG_FILE
+from tests.ledger.chain import Chain
+from tests.ledger.test_governance import enacted
 from tests.node.network import Network, running
 from tests.node.test_validator_changes import decide
 
@@ -102,6 +110,14 @@ async def test_an_old_program_stops_before_the_height_names_what_it_needs_and_ca
         }
         assert network.nodes["platform"].window.status().more["protocol"]["upgrade_needed"] is None
         assert log.of("protocol upgrade needed") == [("warning", needed)]
+        status = plain(status_of(old.running.window))
+        assert f"UPGRADE NEEDED: {needed}" in picture_lines(status, [])
+        assert [(item.code, item.what) for item in status_findings(status) if item.code == "UPGRADE_AHEAD"] == [
+            ("UPGRADE_AHEAD", needed)
+        ]
+        fine = plain(status_of(network.nodes["platform"].window))
+        assert f"protocol 2 from height {height:,} on" in picture_lines(fine, [])
+        assert "UPGRADE_AHEAD" not in {item.code for item in status_findings(fine)}
         await grow(network, height - 5)
         await network.until_height(height - 5, OLD)
         assert old.running.driver.signing
@@ -150,6 +166,19 @@ async def test_an_old_program_stops_before_the_height_names_what_it_needs_and_ca
     finally:
         source.close()
     assert done.difference is None and done.height > height + 12
+
+
+def test_the_doctor_of_a_stopped_node_names_a_protocol_that_this_program_lacks() -> None:
+    chain = Chain()
+    assert list(missing_protocol(chain.store)) == []
+    for version in range(2, NEWEST + 2):
+        assert list(missing_protocol(chain.store)) == []
+        height = chain.view.height + 60
+        enacted(chain, ActivateProtocol(version, height))
+        while version <= NEWEST and chain.view.height < height:
+            chain.block()
+    (found,) = missing_protocol(chain.store)
+    assert (found.code, found.what) == ("UPGRADE_AHEAD", f"protocol {NEWEST + 1} is needed from height {height}")
 
 
 def codes(network: Network, height: int) -> list[str]:
