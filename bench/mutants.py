@@ -412,21 +412,31 @@ def report(work: Sequence[Target]) -> Iterator[str]:
     known = explanations()
     used = set()
     wrong = []
-    yield f"{'module':<26}{'mutants':>9}{'killed':>8}{'hung':>6}{'explained':>11}{'unexplained':>13}"
+    yield f"{'module':<26}{'mutants':>9}{'killed':>8}{'hung':>6}{'explained':>11}{'unexplained':>13}{'left':>6}"
     for target in work:
-        results = Counter(entry["result"] for entry in target.ledger.known.values())
-        survivors = [each for each in target.mutants if target.ledger.known[each.at]["result"] == SURVIVED]
+        tried = target.ledger.known
+        results = {each.at: tried[each.at]["result"] for each in target.mutants if each.at in tried}
+        found = Counter(results.values())
+        survivors = [each for each in target.mutants if results.get(each.at) == SURVIVED]
         open_ones = [each for each in survivors if each.key not in known]
         used |= {each.key for each in survivors}
-        explained = len(survivors) - len(open_ones)
-        counts = f"{len(target.mutants):>9}{results[KILLED]:>8}{results[HUNG]:>6}{explained:>11}{len(open_ones):>13}"
-        yield f"{target.path:<26}{counts}"
-        wrong += [
-            f"unexplained: {each.path}:{each.line_number} {each.scope} | {each.change} | {each.line}"
-            for each in open_ones
-        ]
-        mine = [key for key in known if key[0] == target.path and key not in used]
-        wrong += [f"explains nothing: {' | '.join(key)}" for key in mine]
+        left = len(target.mutants) - len(results)
+        counts = (
+            len(target.mutants),
+            found[KILLED],
+            found[HUNG],
+            len(survivors) - len(open_ones),
+            len(open_ones),
+            left,
+        )
+        widths = zip(counts, (9, 8, 6, 11, 13, 6), strict=True)
+        yield f"{target.path:<26}" + "".join(f"{count:>{width}}" for count, width in widths)
+        wrong += [f"unexplained: {at.path}:{at.line_number} {at.scope} | {at.change} | {at.line}" for at in open_ones]
+        if left:
+            wrong.append(f"not tried yet: {left} of {target.path}")
+        else:
+            mine = [key for key in known if key[0] == target.path and key not in used]
+            wrong += [f"explains nothing: {' | '.join(key)}" for key in mine]
     yield from wrong
 
 

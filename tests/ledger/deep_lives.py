@@ -37,7 +37,7 @@ LOCKSTEP_PERIODS: Final = 95
 REQUIRED: Final[dict[str, str]] = {
     "exit": "exits",
     "void": "illness while waiting: void, refunded",
-    "accident": "accidents covered while waiting",
+    "accident": "claims for accidents",
     "birthday into another class": "birthdays",
     "year cap reached": "caps, paid by the sponsor above",
     "failed debit": "failures",
@@ -47,7 +47,7 @@ REQUIRED: Final[dict[str, str]] = {
     "return before any notice": "returns that reopen the span",
     "reinstatement": "reinstatements",
     "return long after a lapse": "returns too late to be reinstated",
-    "dead": "deaths, reported late",
+    "dead": "deaths, reported up to 59 days late",
     "charges taken back": "charges refunded to the dead and the void",
     "suspension": "suspensions",
     "expulsion": "expulsions",
