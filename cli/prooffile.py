@@ -1,5 +1,7 @@
 """Proof files at the command line: a node is asked for the parts, and answers are put into words (LEDGER §10)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -7,6 +9,7 @@ from typing import Any, BinaryIO, Final
 import click
 import msgpack
 
+from ledger.blocks import RecoveryRecord
 from ledger.codec import decode, decode_own, digest, encode
 from ledger.errors import MalformedBytes, OperatorError, ProofFailed
 from ledger.genesis import Genesis, parse_genesis
@@ -30,6 +33,18 @@ from_height_option = click.option(
     type=click.IntRange(min=1),
     help="Begin after this header, which the verifier must trust.  [default: the genesis]",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderRecord:
+    """One header of a file of headers, and what a light client needs to follow it."""
+
+    header: bytes
+    certificate: bytes
+    validators: ValidatorSet | None
+    """Where it differs from the set of the header before."""
+    begun: tuple[RecoveryRecord, ValidatorSet] | None
+    """Of the first header of an epoch: the record, and the set whose organisations signed it."""
 
 
 def write_file(node: str, route: str, kind: type[Subject], out: Path, from_height: int | None) -> None:
@@ -73,17 +88,23 @@ async def _fetch(client: NodeClient, route: str, from_height: int | None) -> tup
 async def _headers(client: NodeClient, from_height: int | None, last: int) -> ChainProof:
     anchor = b""
     if from_height is not None:
-        anchor = (await _range(client, from_height, from_height))[0][0]
-    records: list[tuple[bytes, bytes, ValidatorSet | None]] = []
+        anchor = (await _range(client, from_height, from_height))[0].header
+    records: list[HeaderRecord] = []
     first = 1 if from_height is None else from_height + 1
     while first <= last:
         stop = min(last, first + HEADERS_A_REQUEST - 1)
         records += await _range(client, first, stop)
         first = stop + 1
-    return make_chain(anchor, records)
+    return chain_of(anchor, records)
 
 
-async def _range(client: NodeClient, first: int, last: int) -> list[tuple[bytes, bytes, ValidatorSet | None]]:
+def chain_of(anchor: bytes, records: Sequence[HeaderRecord]) -> ChainProof:
+    """The proof made of the records that follow on ``anchor``, over the epochs that begin among them."""
+    links = [(record.header, record.certificate, record.validators) for record in records]
+    return make_chain(anchor, links, [record.begun for record in records if record.begun is not None])
+
+
+async def _range(client: NodeClient, first: int, last: int) -> list[HeaderRecord]:
     raw = await client.get_bytes("/v1/headers", **{"from": first, "to": last})
     try:
         found = [record_of(item) for item in unpacker(BytesIO(raw))]
@@ -99,12 +120,22 @@ def unpacker(stream: BinaryIO) -> Any:
     return msgpack.Unpacker(stream, max_buffer_size=RECORD_BYTES_MAX, max_array_len=RECORD_ITEMS_MAX)
 
 
-def record_of(item: Any) -> tuple[bytes, bytes, ValidatorSet | None]:
-    """[header, certificate, validator set or nil] as ``/v1/headers`` writes it. Raises ``ValueError``."""
-    if not isinstance(item, list) or len(item) != 3 or not all(isinstance(part, bytes) for part in item[:2]):
-        raise ValueError("not [header, certificate, validators]")
-    header, certificate, entries = item
-    return header, certificate, None if entries is None else decode_own(ValidatorSet, encode(entries))
+def is_header_record(item: Any) -> bool:
+    """Whether a record is one of headers, not of whole blocks, whose third part is the certificate."""
+    return len(item) == 3 or (len(item) == 4 and not isinstance(item[2], bytes))
+
+
+def record_of(item: Any) -> HeaderRecord:
+    """[header, certificate, validator set or nil], and in the first of an epoch [recovery record, announced set].
+
+    As ``/v1/headers`` writes it. Raises ``ValueError``.
+    """
+    if not isinstance(item, list) or len(item) not in (3, 4) or not all(isinstance(part, bytes) for part in item[:2]):
+        raise ValueError("not [header, certificate, validators] nor [header, certificate, validators, recovery]")
+    header, certificate, entries = item[:3]
+    validators = None if entries is None else decode_own(ValidatorSet, encode(entries))
+    begun = decode_own(tuple[RecoveryRecord, ValidatorSet], encode(item[3])) if len(item) == 4 else None
+    return HeaderRecord(header, certificate, validators, begun)
 
 
 def _anchor_hash(raw: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import click
 
-from ledger.blocks import Receipt, validators_hash
+from ledger.blocks import Header, Receipt, RecoveryRecord, validators_hash
 from ledger.blockwalk import BlockWalk
 from ledger.codec import decode_own, encode
 from ledger.errors import OperatorError, ProofFailed
@@ -34,7 +34,7 @@ from ledger.statement import (
 )
 
 from .output import console, output_option
-from .prooffile import UNREADABLE, failed, record_of, say, unpacker
+from .prooffile import UNREADABLE, failed, is_header_record, record_of, say, unpacker
 from .signing import parse_hex
 
 HASH_BYTES: Final = 32
@@ -137,7 +137,7 @@ def chain(file: Path, genesis_path: Path, trusted: str | None, execute: bool) ->
         first = next(records, None)
         if first is None:
             raise ProofFailed("record 0", "the file is empty")
-        if len(first) == 3:
+        if is_header_record(first):
             findings, figures = _headers(genesis, trusted_hash, first, records)
         else:
             findings, figures = _blocks(genesis, first, records, execute)
@@ -152,19 +152,23 @@ def chain(file: Path, genesis_path: Path, trusted: str | None, execute: bool) ->
 def _headers(
     genesis: Genesis, trusted_hash: bytes | None, first: list[Any], records: Iterator[list[Any]]
 ) -> tuple[list[Finding], dict[str, Any]]:
-    trust, sets = genesis_trust(genesis), dict[bytes, ValidatorSet]()
+    trust, sets, epochs = genesis_trust(genesis), dict[bytes, ValidatorSet](), list[Header]()
     if trusted_hash is not None:
-        header, certificate = _header_record(first, 0, sets)
-        trust = header_trust(genesis.chain_id, trusted_hash, header)
-        HeaderWalk(trust).check_certificate(Link(header, certificate), sets.get(trust.header.validators_hash, ()))
+        link, _ = _header_record(first, 0, sets)
+        trust = header_trust(genesis.chain_id, trusted_hash, link.header)
+        HeaderWalk(trust).check_certificate(link, sets.get(trust.header.validators_hash, ()))
     walk = HeaderWalk(trust)
     following = records if trusted_hash is not None else chained([first], records)
     for number, record in enumerate(following, start=0 if trusted_hash is None else 1):
-        header, certificate = _header_record(record, number, sets)
+        link, begun = _header_record(record, number, sets)
+        if begun is not None:
+            walk.step_over(link, *begun)
+            epochs.append(walk.header)
+            continue
         validators = sets.get(walk.next_validators_hash)
         if validators is None:
             raise ProofFailed(f"header {walk.header.height + 1}", "the file lacks its validator set")
-        walk.step(Link(header, certificate), validators)
+        walk.step(link, validators)
     if walk.certificate is None:
         raise ProofFailed("headers", "there is none after the trusted one")
     height, start = walk.header.height, trust.header.height
@@ -175,6 +179,14 @@ def _headers(
             f"{height - start} headers follow one after the other from {origin} "
             f"to header {height}, {walk.header_hash.hex()}; each is signed by a quorum, the newest by {by}.",
             recomputed=True,
+        ),
+        *(
+            Finding(
+                f"Epoch {begun.epoch} begins with header {begun.height}, by a recovery that organisations with a "
+                "quorum of the seats before it signed.",
+                recomputed=True,
+            )
+            for begun in epochs
         ),
         Finding(f"The state after block {height - 1} has the root {walk.header.state_root.hex()}.", recomputed=False),
     ]
@@ -225,18 +237,22 @@ def _blocks(
     return findings, figures
 
 
-def _header_record(record: list[Any], number: int, sets: dict[bytes, ValidatorSet]) -> tuple[bytes, bytes]:
-    """(header, certificate) of a record; its validator set is kept by its hash."""
+def _header_record(
+    record: list[Any], number: int, sets: dict[bytes, ValidatorSet]
+) -> tuple[Link, tuple[RecoveryRecord, ValidatorSet] | None]:
+    """Header and certificate of a record, and what began its epoch; its validator set is kept by its hash."""
     try:
-        header, certificate, validators = record_of(record)
+        found = record_of(record)
     except ValueError as error:
         raise ProofFailed(f"record {number}", str(error)) from error
-    if validators is not None:
-        name = validators_hash(validators)
-        if name != decoded_header(f"record {number}", header).validators_hash:
+    if found.validators is not None:
+        name = validators_hash(found.validators)
+        if name != decoded_header(f"record {number}", found.header).validators_hash:
             raise ProofFailed(f"record {number}", "its validator set is not the one that its header names")
-        sets[name] = validators
-    return header, certificate
+        sets[name] = found.validators
+    if found.begun is not None:
+        sets[validators_hash(found.begun[0].validators)] = found.begun[0].validators
+    return Link(found.header, found.certificate), found.begun
 
 
 def _block_record(record: list[Any], number: int) -> tuple[bytes, bytes | None, bytes, tuple[Receipt, ...]]:

@@ -22,6 +22,7 @@ from ledger.votes import Certificate, ValidatorEntry
 
 HEAD_KEY: Final = META + b"head"
 RECOVERY_KEY: Final = META + b"recovery"
+_BEGUN: Final = META + b"begun"
 _HEADER: Final = BLOCKS + b"h"
 _BODY: Final = BLOCKS + b"b"
 _CERTIFICATE: Final = BLOCKS + b"c"
@@ -146,6 +147,13 @@ class BlockReader:
         for key, _ in self._reader.scan(_at(SEEN, minute_from), _at(SEEN, max(minute_from, _minute(time_ms)))):
             yield key
 
+    def epoch_begun(self, height: int) -> RecoveryRecord | None:
+        """The recovery record by which block ``height`` began an epoch, pruned or not; ``None`` when it began none."""
+        body, kept = self.body_raw(height), self._reader.get(_at(_BEGUN, height))
+        if body is not None:
+            return decode_own(Body, body).recovery
+        return None if kept is None else decode_own(RecoveryRecord, kept)
+
     def content_heights(self, below: int | None = None) -> Iterator[int]:
         """Heights, under ``below``, whose body is still here, ascending."""
         stop = prefix_stop(_BODY) if below is None else _at(_BODY, below)
@@ -195,10 +203,16 @@ def body_space() -> tuple[bytes, bytes]:
 
 
 def delete_content(batch: Batch, reader: Reader, height: int) -> None:
-    """Give up body, receipts and the index of transactions of a block; header and certificate stay (``prune``)."""
+    """Give up body, receipts and the index of transactions of a block (``prune``).
+
+    Header and certificate stay, and so does a recovery record: light clients need it to follow into its epoch.
+    """
     raw = BlockReader(reader).body_raw(height)
-    for transaction in () if raw is None else decode_own(Body, raw).transactions:
+    body = None if raw is None else decode_own(Body, raw)
+    for transaction in () if body is None else body.transactions:
         batch.delete(_TRANSACTION + transaction_id(transaction))
+    if body is not None and body.recovery is not None:
+        batch.put(_at(_BEGUN, height), encode(body.recovery))
     batch.delete(_at(_BODY, height))
     batch.delete(_at(_RECEIPTS, height))
 
@@ -220,7 +234,7 @@ def delete_block(batch: Batch, reader: Reader, height: int, transactions: Sequen
     raw = BlockReader(reader).header_raw(height)
     if raw is not None:
         batch.delete(_HEIGHT_OF + digest(raw))
-    for space in (_HEADER, _BODY, _CERTIFICATE, _RECEIPTS, _TRANSITION):
+    for space in (_HEADER, _BODY, _CERTIFICATE, _RECEIPTS, _TRANSITION, _BEGUN):
         batch.delete(_at(space, height))
     for tx_id, valid_until_ms in transactions:
         batch.delete(_TRANSACTION + tx_id)

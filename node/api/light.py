@@ -8,12 +8,13 @@ never waits for a statement.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 
 from aiohttp import web
 
 from ledger import bills
+from ledger.blocks import Header
 from ledger.codec import encode
 from ledger.errors import InvariantViolation, ProofFailed, TransactionRejected
 from ledger.light import inclusion_path
@@ -46,7 +47,10 @@ class LightClients:
         self._view = view
 
     async def headers(self, request: web.Request) -> web.StreamResponse:
-        """Headers ?from= &to= (inclusive): MessagePack [header, certificate, validator set where it is a new one]s."""
+        """Headers ?from= &to= (inclusive): MessagePack [header, certificate, validator set where it is a new one]s.
+
+        The first header of an epoch has a fourth element: [recovery record, the set whose organisations signed it].
+        """
         at = self._view.current
         first = asked.integer(request, "from", 1)
         last = asked.integer(request, "to", min(at.height, first + HEADERS_MAX - 1))
@@ -58,9 +62,8 @@ class LightClients:
             raise not_found(f"header {first} is not kept here any more")
         response = web.StreamResponse(headers={"Content-Type": MSGPACK})
         await response.prepare(request)
-        buffer, known = bytearray(), b""
-        for height in range(first, last + 1):
-            record, known = _record(at.blocks, height, known)
+        buffer = bytearray()
+        for record in header_records(at.blocks, first, last):
             buffer += record
             if len(buffer) >= CHUNK_BYTES:
                 await response.write(bytes(buffer))
@@ -153,15 +156,32 @@ def _borne_out(check: Callable[[], T]) -> T:
         raise TransactionRejected("NOT_BORNE_OUT", str(error)) from error
 
 
-def _record(blocks: BlockReader, height: int, known: bytes) -> tuple[bytes, bytes]:
-    """(MessagePack [header, certificate, validator set or nil], hash of the header's set)."""
+def header_records(blocks: BlockReader, first: int, last: int) -> Iterator[bytes]:
+    """The records of ``/v1/headers`` from block ``first`` to ``last``, both of which are here."""
+    before, known = blocks.header(first - 1) if first else None, b""
+    for height in range(first, last + 1):
+        record, before = _record(blocks, height, known, before)
+        known = before.validators_hash
+        yield record
+
+
+def _record(blocks: BlockReader, height: int, known: bytes, before: Header | None) -> tuple[bytes, Header]:
+    """(MessagePack [header, certificate, validator set or nil, what began its epoch if it is the first], the header).
+
+    ``known`` is the hash of the set that the client has, ``before`` the header below.
+    """
     header, raw, certificate = blocks.header(height), blocks.header_raw(height), blocks.certificate_raw(height)
     if header is None or raw is None or certificate is None:
         raise InvariantViolation(f"block {height} below the newest has no header or no certificate")
     validators = None
     if header.validators_hash != known:
         validators = blocks.validators(header.validators_hash)
-    return encode((raw, certificate, validators)), header.validators_hash
+    if before is None or header.epoch == before.epoch:
+        return encode((raw, certificate, validators)), header
+    begun = blocks.epoch_begun(height), blocks.validators(before.next_validators_hash)
+    if None in begun:
+        raise InvariantViolation(f"the recovery by which block {height} began epoch {header.epoch} is not here")
+    return encode((raw, certificate, validators, begun)), header
 
 
 def _answer(parts: Parts) -> web.Response:

@@ -14,8 +14,8 @@ from ledger.blocks import header_hash
 from ledger.blockwalk import BlockWalk
 from ledger.codec import decode, encode
 from ledger.errors import ProofFailed
+from node.api import light
 from node.api.blocks import raw_block
-from node.api.light import _record
 from tests.node.api_kit import FakeNode
 from tests.node.test_api_light import told_node
 
@@ -34,11 +34,7 @@ def block_records(first: int = 0, last: int = BLOCKS) -> list[bytes]:
 
 
 def header_records(first: int = 1, last: int = BLOCKS) -> list[bytes]:
-    known, found = b"", []
-    for height in range(first, last + 1):
-        raw, known = _record(node().current.blocks, height, known)
-        found.append(raw)
-    return found
+    return list(light.header_records(node().current.blocks, first, last))
 
 
 @pytest.fixture
