@@ -315,6 +315,7 @@ class Chain:
 
     def build(self, creator: ValidatorEntry, prove: Callable[[bytes], bytes]) -> CheckedBlock:
         """A fresh block on the head; ``prove`` gives the beacon proof over an alpha. It is valid by construction."""
+        self.check_spoken()
         view = self.view
         time_ms = max(self._clock_ms(), view.header.time_ms + 1)
         evidence = self._evidence()

@@ -1,5 +1,6 @@
 """What the core itself checks of a block before it fetches or votes (CONSENSUS §2)."""
 
+import dataclasses
 from typing import Any
 
 import msgspec
@@ -45,6 +46,14 @@ def test_each_wrong_field_of_a_header_is_named_and_blamed(fields: dict[str, Any]
     effects = solo.receive(leader(), solo.proposal(block))
     assert [blame.code for blame in of(fx.Blame, effects)] == ["proposal"]
     assert not said(effects)
+
+
+def test_at_a_height_of_version_2_a_block_of_version_1_is_wrong_and_one_of_version_2_right() -> None:
+    solo = Solo(follower())
+    context = dataclasses.replace(solo.context, version=2)
+    old = solo.block(leader())
+    assert "version" in str(Candidates(context).examine(old))
+    assert not isinstance(Candidates(context).examine(with_header(old, version=2)), str)
 
 
 def test_a_header_that_does_not_decode_is_blamed() -> None:

@@ -1,27 +1,31 @@
 """Two versions of the program side by side across an upgrade of the protocol (issue 6, item 7)."""
 
 import asyncio
-from collections.abc import Coroutine
 from contextvars import Context
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from cli.doctor import status_findings
 from cli.status import picture_lines
 from consensus.log import decode_log, height_of
 from ledger.actions import ActivateProtocol
-from ledger.errors import OperatorError
+from ledger.codec import encode
+from ledger.errors import OperatorError, PeerError
 from ledger.protocol import NEWEST
 from ledger.rows import Upgrade
 from ledger.store import MemoryStore
+from ledger.tables import TABLES
 from ledger.transactions import Enrol, Propose
 from node.api.answers import plain
 from node.api.operating import status_of
 from node.doctor import missing_protocol
 from node.replay import replay
+from node.snapshot_offer import check_offer
+from node.snapshot_wire import Snapshot
 from node.storage import open_store
 from node.votelog import LOG_FILE
 from tests.ledger.chain import Chain
@@ -37,9 +41,7 @@ AHEAD = 40
 class Apart(asyncio.TaskGroup):
     """Tasks that end by themselves: their owner awaits each."""
 
-    def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
-    ) -> "asyncio.Task[Any]":
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
         return asyncio.get_running_loop().create_task(coro, name=name, context=context)
 
 
@@ -179,6 +181,20 @@ def test_the_doctor_of_a_stopped_node_names_a_protocol_that_this_program_lacks()
             chain.block()
     (found,) = missing_protocol(chain.store)
     assert (found.code, found.what) == ("UPGRADE_AHEAD", f"protocol {NEWEST + 1} is needed from height {height}")
+
+
+def test_a_snapshot_of_a_protocol_that_this_program_lacks_is_nobodys_fault_but_its_own() -> None:
+    chain = Chain()
+    chain.block()
+    for version, blame in ((NEWEST, PeerError), (NEWEST + 1, OperatorError)):
+        header = replace(chain.propose()[0], version=version)
+        raws = encode(header), encode(chain.certify(header))
+        offer = Snapshot(header.height, *raws, transitions=(), lengths=(1,) * TABLES, roots=(bytes(32),) * TABLES)
+        with pytest.raises(blame, match="BAD_OFFER" if blame is PeerError else "protocol 3 is needed from height 2"):
+            check_offer(chain.genesis, offer)
+    stranger = replace(offer, certificate=encode(replace(chain.certify(header), seals=())))
+    with pytest.raises(PeerError, match="BAD_OFFER"):  # an uncertified claim stops nobody
+        check_offer(chain.genesis, stranger)
 
 
 def codes(network: Network, height: int) -> list[str]:

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import PeerError
+from ledger.protocol import NEWEST, OLDEST
 from p2p.hello import HEAD_BYTES, MAGIC, Hello, agree, body_bytes, parse
 from p2p.limits import AGENT_BYTES_MAX, HELLO_BODY_BYTES_MAX
 
@@ -50,6 +51,12 @@ def test_both_sides_read_the_same_difference_of_chains_each_from_its_end() -> No
     assert ours.value.code == theirs.value.code == "WRONG_CHAIN"
     assert ours.value.detail == f"ours {CHAIN.hex()}, theirs {OTHER.hex()}"
     assert theirs.value.detail == f"ours {OTHER.hex()}, theirs {CHAIN.hex()}"
+
+
+def test_an_old_and_a_new_program_speak_the_older_version_with_each_other() -> None:
+    old, new, newer = Hello(CHAIN, OLDEST, OLDEST), Hello(CHAIN, OLDEST, NEWEST), Hello(CHAIN, OLDEST, NEWEST + 1)
+    assert agree(old, new) == agree(new, old) == agree(old, newer) == OLDEST
+    assert agree(new, new) == agree(new, newer) == NEWEST
 
 
 def test_ranges_that_do_not_meet_are_a_mismatch_on_both_sides() -> None:
