@@ -281,18 +281,37 @@ def load_node_keys(
     Raises ``OperatorError`` KEY_MOVED when the validator went to another machine (unless ``moved``), and as
     ``read_key`` does.
     """
-    if not moved and (directory / MOVED_FILE).exists():
+    if not moved:
+        _check_not_moved(directory)
+    ask = _asked_once(ask)
+    node = read_key(key_path(directory, KeyKind.NODE), KeyKind.NODE, ask)
+    seat = None if observer else _seat_keys(directory, ask)
+    return NodeKeys(node, None, None) if seat is None else NodeKeys(node, *seat)
+
+
+def load_seat_keys(directory: Path, *, ask: Ask = from_surroundings) -> tuple[KeyPair, ...]:
+    """Validator and beacon key, and those that are to replace them if they are there: all that a signer needs.
+
+    Empty where there are none. Raises ``OperatorError`` as ``load_node_keys`` does.
+    """
+    _check_not_moved(directory)
+    return _seat_keys(directory, _asked_once(ask)) or ()
+
+
+def _check_not_moved(directory: Path) -> None:
+    if (directory / MOVED_FILE).exists():
         raise OperatorError(
             "KEY_MOVED",
             f"the validator of {directory} has moved to another machine",
             "two machines that sign with one key would contradict each other",
             "use the other machine, or a new home; `huzhu keys export` there brings it back to a home that asks",
         )
-    ask = _asked_once(ask)
-    node = read_key(key_path(directory, KeyKind.NODE), KeyKind.NODE, ask)
+
+
+def _seat_keys(directory: Path, ask: Ask) -> tuple[KeyPair, ...] | None:
     paths = {kind: key_path(directory, kind) for kind in (KeyKind.VALIDATOR, KeyKind.BEACON)}
-    if observer or not any(path.exists() for path in paths.values()):
-        return NodeKeys(node, None, None)
+    if not any(path.exists() for path in paths.values()):
+        return None
     validator, beacon = (read_key(path, kind, ask) for kind, path in paths.items())
     following = [read_key(path, kind, ask) for kind, path in next_paths(directory).items() if path.exists()]
     secrets_ = [pair.secret for pair in (validator, beacon, *following)]
@@ -300,9 +319,7 @@ def load_node_keys(
         raise OperatorError(
             "KEYS_SHARED", "the validator key and the beacon key are the same", "", "create a separate beacon key"
         )
-    if len(following) < len(NEXT_KINDS):
-        return NodeKeys(node, validator, beacon)
-    return NodeKeys(node, validator, beacon, *following)
+    return (validator, beacon) if len(following) < len(NEXT_KINDS) else (validator, beacon, *following)
 
 
 def next_paths(directory: Path) -> dict[KeyKind, Path]:

@@ -25,7 +25,7 @@ from ledger.errors import HuzhuError, InvariantViolation, MalformedBytes, Operat
 
 from ..config import Config
 from ..files import Files
-from ..keys import load_node_keys
+from ..keys import load_seat_keys
 from ..logs import Log
 from ..unix_socket import bound
 from ..votelog import ROTATE_BYTES, VoteLog, open_log
@@ -63,15 +63,13 @@ class Signer:
         self, config: Config, log: Log, *, files: Files | None = None, rotate_bytes: int = ROTATE_BYTES
     ) -> None:
         """Reads the keys; the record is read for each session. Raises ``OperatorError``."""
-        keys = load_node_keys(config.keys_path)
-        if keys.validator is None or keys.beacon is None:
+        keys = load_seat_keys(config.keys_path)
+        if not keys:
             raise OperatorError(
                 "NOT_A_VALIDATOR", f"there is no validator in {config.keys_path}", "", "check --home", exit_code=3
             )
         self._data = config.data_path
-        self._pairs = [pair for pair in (keys.validator, keys.validator_next) if pair is not None]
-        self._beacon = keys.beacon
-        self._beacon_next = keys.beacon_next
+        self._pairs, self._beacons = keys[0::2], keys[1::2]
         self._log = log
         self._files = files
         self._rotate_bytes = rotate_bytes
@@ -155,9 +153,9 @@ class Signer:
         safety = SafetyRules(
             hello.chain_id,
             [pair.secret for pair in self._pairs],
-            self._beacon.secret,
+            self._beacons[0].secret,
             records,
-            next_beacon_seed=None if self._beacon_next is None else self._beacon_next.secret,
+            next_beacon_seed=self._beacons[1].secret if len(self._beacons) > 1 else None,
         )
         public = tuple(pair.public for pair in self._pairs)
         _say(writer, Welcome(public, records, log.end.sequence, log.end.crc))

@@ -117,6 +117,7 @@ async def test_a_network_votes_through_a_signer_and_takes_its_record_up_again(
     assert '#socket = ""' in text
     (apart / "config.toml").write_text(text.replace('#socket = ""', f'socket = "{path}"'))
     member.home = apart
+    key_path(home.keys_path, KeyKind.NODE).unlink()  # a signer speaks to nobody but its node
     clock_ms = network.genesis.values.clock_start_ms
     with serving(home, path):
         for day in (1, 2):
