@@ -232,6 +232,11 @@ class LiveNetwork:
         self.genesis = found.genesis_path
         self.nodes = {node.name: _live(node) for node in found.nodes}
         self.keys = {founder.name: read_key(found.key_file(founder.name)) for founder in founders}
+        self.key_files = {founder.name: found.key_file(founder.name) for founder in founders}
+        self.epoch = 0
+        """For which transactions are signed; a test that begins another one says so."""
+        self.ahead_ms = 0
+        """How far the clocks of the nodes are ahead of ours, where a test sets ``node.clock_offset_ms`` of all."""
         self.alive.append(self)
         self._proxy = start_proxy(directory) if proxied else None
 
@@ -300,10 +305,10 @@ class LiveNetwork:
             body,
             seed=key.secret,
             signer=key.public,
-            valid_until_ms=time.time_ns() // 1_000_000 + valid_ms,
+            valid_until_ms=time.time_ns() // 1_000_000 + self.ahead_ms + valid_ms,
             salt=secrets.token_bytes(16),
             chain_id=self.chain_id if chain_id is None else chain_id,
-            epoch=0,
+            epoch=self.epoch,
         )
 
     def enrolment(self, *, valid_ms: int = VALID_MS) -> bytes:
