@@ -43,7 +43,7 @@ from .mutate import Mutant, mutants, mutated
 
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "consensus/quorum.py": ("test_quorum",),
-    "ledger/votes.py": ("test_quorum", "test_messages", "test_validity"),
+    "ledger/votes.py": ("test_votes", "test_quorum", "test_messages"),
     "ledger/claim_table.py": ("test_claim_table", "test_claim_diagram", "test_life", "test_holds"),
     "ledger/settlement.py": ("test_settlement", "test_settlement_rows", "test_bills"),
     "ledger/jury.py": ("test_jury", "test_jury_draw", "test_disputes"),

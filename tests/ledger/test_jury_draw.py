@@ -7,11 +7,12 @@ from msgspec.structs import replace
 
 from ledger import jury
 from ledger import transactions as tx
+from ledger.claim_table import ClaimState, Judge
 from ledger.deadlines import DeadlineKind
 from ledger.disputes import Exclusion
 from ledger.jury import TRIES_PER_SEAT, Vote, commitment, draw_panel, verdict
 from ledger.rows import Member, Plan
-from tests.ledger.claim_kit import PARAMS, commit, dispute, panel, person, row
+from tests.ledger.claim_kit import PARAMS, commit, dispute, panel, person, row, voted
 from tests.ledger.test_jury import _state, drawn
 from tests.ledger.test_life import SALT
 
@@ -142,3 +143,10 @@ def test_the_receipts_of_the_windows_say_nothing_and_then_the_count() -> None:
         found += [receipt.detail for receipt in receipts if getattr(receipt.subject, "kind", 0) == DeadlineKind.BALLOTS]
         chain.block((f"person {voter}", tx.RevealBallot(person(voter), claim, Vote.CLEAR, SALT)))
     assert found == [(), (1, 0)]
+
+
+def test_the_claims_row_says_that_a_jury_refused_it() -> None:
+    chain, claim = drawn()
+    voted(chain, claim, [Vote.REFUSE] * 9)
+    found = row(chain, claim)
+    assert (ClaimState(found.state), Judge(found.judge), found.reason) == (ClaimState.REFUSED_FINAL, Judge.JURY, 11)
