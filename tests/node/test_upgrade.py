@@ -132,6 +132,7 @@ async def test_an_old_program_stops_before_the_height_names_what_it_needs_and_ca
             await asyncio.wait_for(task, 30)
         assert (caught.value.code, caught.value.exit_code) == ("PROTOCOL_UPGRADE_NEEDED", 3)
         assert stopped.chain.height == height - 1
+        assert stopped.driver.height == height - 1, "the height of another protocol was opened"
         assert log.of("stopping before the upgrade") == [
             ("error", f"protocol 2 is needed from height {height}: this program speaks 1")
         ]
