@@ -10,7 +10,16 @@ from cli.main import huzhu
 from cli.reference import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = ("start.md", "join.md", "operate.md", "troubleshooting.md", "consortium.md")
+DOCUMENTS = (
+    "start.md",
+    "join.md",
+    "operate.md",
+    "troubleshooting.md",
+    "consortium.md",
+    "embed.md",
+    "jury.md",
+    "claims.md",
+)
 
 
 def text(name: str) -> str:
