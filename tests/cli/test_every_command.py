@@ -96,3 +96,27 @@ def test_a_home_that_is_none_is_a_configuration_error(
     assert found["code"] == "MISSING_CONFIG"
     assert found["next"]
     assert list(tmp_path.iterdir()) == []
+
+
+REFUSED = {
+    "verify draw": ("rubbish --genesis rubbish", "GENESIS_INVALID"),
+    "verify settlement": ("rubbish --genesis rubbish", "GENESIS_INVALID"),
+    "verify transaction": ("rubbish --genesis rubbish", "GENESIS_INVALID"),
+    "recover show": ("rubbish --home none", "RECOVERY_MALFORMED"),
+    "snapshot verify": ("none", "GENESIS_UNREADABLE"),
+    "genesis assemble": ("rubbish --name x", "CARD_INVALID"),
+    "join bundle": ("--home none", "MISSING_CONFIG"),
+    "testnet heal": ("--all --dir none", "NO_NETWORK"),
+    "testnet restart": ("--all --dir none", "NO_NETWORK"),
+}
+"""Commands that are given something that is not what they read."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_what_a_command_reads_is_a_configuration_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rubbish").write_text("rubbish\n")
+    words, code = REFUSED[name]
+    assert error(capsys, [*name.split(), *words.split()], 3)["code"] == code
