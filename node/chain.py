@@ -593,13 +593,14 @@ class Chain:
         written_s = time.perf_counter()
         self._note_speed(len(block.body_raw), executed_s - begun_s)
         with self._steps.of("commit"):
+            waits_for_older = self.view.epoch < block.header.epoch  # not where ``recover apply`` put the epoch in force
             self.view, self.certificate, self.synced_position = applied.view, certificate, position
             self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
             self._checked.clear()
             ids = tuple(tx_id for tx_id, _ in block.transactions)
             expired = self.mempool.remove_committed(ids, block.header.time_ms)
-            if block.body.recovery is not None:
-                self.mempool.forget_all()  # signed for the epoch before
+            if waits_for_older:
+                self.mempool.forget_all()
             committed = Committed(
                 height=block.height,
                 hash=block.hash,

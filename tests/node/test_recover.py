@@ -183,6 +183,32 @@ async def test_a_roll_back_agreed_by_the_consortium_drops_what_it_lists_and_noth
     check_signing_records(network)
 
 
+@pytest.mark.asyncio
+async def test_what_is_sent_for_the_new_epoch_before_its_first_block_is_not_forgotten(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    async with running(network):
+        await network.until(lambda node: node.driver.signing)
+        await grow(network, 1, only=("platform", *LOST))
+        await network.until_height(network.nodes["platform"].chain.height)
+        members = network.nodes["platform"].chain.current.state.length(MemberRow)
+    record = signed(network, recover.draft(home(network, "platform"), [0, 1, 2, 3], []))
+    for name in ("platform", *LOST):
+        recover.apply(home(network, name), record, drop=True)
+    network.epoch = 1
+    async with running(network, "platform"), asyncio.TaskGroup() as others:
+        [sent] = await network.submit("platform", ("platform", Enrol(0, bytes(32), 1980 * 12, b"")))
+        assert sent.code == "OK"
+        chain = network.nodes["platform"].chain
+        assert (chain.height, len(chain.mempool)) == (record.head_height, 1)
+        for name in LOST:
+            await network.start(others, name)
+        await network.until(
+            lambda node: node.chain.current.state.length(MemberRow) == members + 1, "platform", *LOST, timeout_s=30
+        )
+        for name in LOST:
+            await network.stop(name)
+
+
 def contents(network: Network, config: Config) -> dict[bytes, bytes]:
     store = open_store(config.data_path / DATABASE_DIRECTORY, create=False, chain_id=network.genesis.chain_id)
     try:
