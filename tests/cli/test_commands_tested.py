@@ -20,7 +20,6 @@ MISSING: Final[dict[str, frozenset[str]]] = {
         {
             "keys rotate",
             "signer",
-            "tx show",
             "claim opinion",
             "gov propose",
             "org reinstate",
@@ -39,7 +38,6 @@ MISSING: Final[dict[str, frozenset[str]]] = {
             "join status",
             "snapshot list",
             "recover sign",
-            "tx send",
             "org apply",
             "org propose",
             "proof spec",
