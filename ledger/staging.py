@@ -1,13 +1,13 @@
-"""Rows written by a transaction in progress, kept aside until it is known to succeed.
+"""Rows appended by the block in progress, kept aside until its tables are hashed.
 
-A transaction that is refused half-way must leave no trace. Rules write as they go; ``State.attempt`` puts this buffer
-between them and the block's tables. On success the buffer is laid over the tables in one go, on refusal it is dropped.
-It costs a dict operation a row, while a nested ``Tables`` would decode, hash and encode whole pages.
+A transaction that is refused half-way must leave no trace. Rules write as they go; rows they append lie in this buffer,
+from whose end a refusal takes them back (``State.attempt``). The block lays all of them over its tables in one go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Protocol
 
 from .tables import MissingRow, Table
@@ -29,32 +29,24 @@ class RowReader(Protocol):
         ...
 
 
-class RowWriter(RowReader, Protocol):
-    """What rules need of tables they write."""
-
-    def append(self, table: Table, value: bytes) -> int:
-        """Add a row; returns its id."""
-        ...
+class RowAppender(RowReader, Protocol):
+    """What the buffer needs of the tables below it."""
 
     def append_many(self, table: Table, values: Sequence[bytes]) -> range:
         """Add rows in order; returns their ids."""
         ...
 
-    def put(self, table: Table, row_id: int, value: bytes) -> None:
-        """Replace a row. Raises ``MissingRow``."""
-        ...
-
 
 class StagedTables:
-    """A ``RowWriter`` over another one; nothing reaches it before ``flush``."""
+    """Tables with rows appended to them that do not reach them before ``flush``."""
 
-    __slots__ = ("_base", "_changed", "_fresh", "_starts")
+    __slots__ = ("_base", "_fresh", "_log", "_starts")
 
-    def __init__(self, base: RowWriter) -> None:
+    def __init__(self, base: RowAppender) -> None:
         self._base = base
-        self._changed: dict[tuple[Table, int], bytes] = {}
         self._fresh: dict[Table, list[bytes]] = {}
         self._starts: dict[Table, int] = {}
+        self._log: list[tuple[Table, int]] | None = None
 
     def length(self, table: Table) -> int:
         fresh = self._fresh.get(table)
@@ -62,49 +54,62 @@ class StagedTables:
 
     def get(self, table: Table, row_id: int) -> bytes:
         fresh = self._fresh.get(table)
-        if fresh is not None and row_id >= self._starts[table]:
-            at = row_id - self._starts[table]
-            if at >= len(fresh):
-                raise MissingRow(table, row_id, self.length(table))
-            return fresh[at]
-        changed = self._changed.get((table, row_id))
-        return self._base.get(table, row_id) if changed is None else changed
+        if fresh is None or row_id < self._starts[table]:
+            return self._base.get(table, row_id)
+        at = row_id - self._starts[table]
+        if at >= len(fresh):
+            raise MissingRow(table, row_id, self.length(table))
+        return fresh[at]
 
     def scan(self, table: Table, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         length = self.length(table)
         end = length if stop is None else min(stop, length)
         below = self._starts.get(table, length)
-        fresh = list(self._fresh.get(table, ()))[max(start, below) - below : max(end - below, 0)]
-        changed = {row_id: value for (of, row_id), value in self._changed.items() if of == table}
-        for row_id, value in self._base.scan(table, start, min(end, below)):
-            yield row_id, changed.get(row_id, value)
+        fresh = list(islice(self._fresh.get(table, ()), max(start - below, 0), max(end - below, 0)))
+        yield from self._base.scan(table, start, min(end, below))
         yield from enumerate(fresh, start=max(start, below))
 
     def append(self, table: Table, value: bytes) -> int:
-        return self.append_many(table, (value,)).start
+        fresh = self._rows(table)
+        fresh.append(value)
+        return self._starts[table] + len(fresh) - 1
 
     def append_many(self, table: Table, values: Sequence[bytes]) -> range:
-        fresh = self._fresh.get(table)
-        if fresh is None:
-            fresh = self._fresh[table] = []
-            self._starts[table] = self._base.length(table)
+        fresh = self._rows(table)
         first = self._starts[table] + len(fresh)
         fresh.extend(values)
         return range(first, first + len(values))
 
-    def put(self, table: Table, row_id: int, value: bytes) -> None:
-        length = self.length(table)
-        if not 0 <= row_id < length:
-            raise MissingRow(table, row_id, length)
+    def _rows(self, table: Table) -> list[bytes]:
+        """The rows appended so far, about to become more."""
         fresh = self._fresh.get(table)
-        if fresh is not None and row_id >= self._starts[table]:
-            fresh[row_id - self._starts[table]] = value
-        else:
-            self._changed[table, row_id] = value
+        if fresh is None:
+            fresh = self._fresh[table] = []
+            self._starts[table] = self._base.length(table)
+        if self._log is not None:
+            self._log.append((table, len(fresh)))
+        return fresh
+
+    def savepoint(self) -> int:
+        """Rows appended from now on can be taken back to this point, until ``settle``."""
+        if self._log is None:
+            self._log = []
+        return len(self._log)
+
+    def restore(self, savepoint: int) -> None:
+        """Take back every row appended since the savepoint."""
+        log = self._log if self._log is not None else []
+        for table, length in reversed(log[savepoint:]):
+            del self._fresh[table][length:]
+        del log[savepoint:]
+
+    def settle(self) -> None:
+        """Keep all rows; forget in what order they came."""
+        self._log = None
 
     def flush(self) -> None:
-        """Lay everything over the base: changed rows, then new ones."""
-        for (table, row_id), value in self._changed.items():
-            self._base.put(table, row_id, value)
+        """Lay all rows over the base."""
         for table, rows in self._fresh.items():
             self._base.append_many(table, rows)
+        self._fresh.clear()
+        self._starts.clear()

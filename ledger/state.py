@@ -17,12 +17,14 @@ from .codec import decode_own, encode
 from .errors import InvariantViolation, TransactionRejected
 from .protocol import OLDEST
 from .rows import Row
-from .staging import RowReader, RowWriter, StagedTables
+from .staging import RowReader, StagedTables
 from .store import Overlay, Reader, index_key, prefix_stop
 from .tables import MissingRow, Table, TableReader, Tables
 
 R = TypeVar("R", bound=Row)
 RowKey = tuple[Table, int]
+_Savepoint = tuple[int, int, int]
+"""How long the logs of rows, index entries and appended rows were."""
 
 
 class Index(Enum):
@@ -158,46 +160,38 @@ class State(StateReader):
     def __init__(self, overlay: Overlay, block: BlockContext) -> None:
         self.overlay = overlay
         self.base = Tables(overlay)
-        """The block's tables, without what ``put`` has changed since the last ``root``."""
-        self.writable: RowWriter = self.base
+        """The block's tables, without what was put or appended since the last ``root``."""
+        self.writable = StagedTables(self.base)
+        """Those with what was appended."""
         self.block = block
         self.memo: dict[Hashable, Any] = {}
         """What a rule has derived from rows, for the next transaction of the block; forgotten when anything is taken
         back. Its owner asks whether the rows are still the same."""
         self._known: dict[RowKey, Row] = {}
-        """Decoded rows as they are now, but for the changes of an attempt."""
+        """Decoded rows as they are now."""
         self._stale: set[RowKey] = set()
-        """Those whose bytes in ``base`` are older."""
-        self._tried: dict[RowKey, Row] | None = None
-        """The rows that the attempt or rehearsal in progress has put."""
-        self._outer = overlay
-        """What the changes of an attempt are laid over when it succeeds."""
-        super().__init__(overlay, self.base)
+        """Those whose bytes in ``writable`` are older."""
+        self._log: list[tuple[RowKey, Row | None, bool]] | None = None
+        """In an attempt or rehearsal: each change of ``_known``, what stood there, and whether it was stale."""
+        super().__init__(overlay, self.writable)
 
     def attempt(self) -> Attempt:
         """All changes of the ``with`` block, or none of them when it raises. Not nested."""
         return Attempt(self)
 
     def begin(self) -> None:
-        """What ``attempt`` does first: from now on changes are put aside."""
-        if self._tried is not None:
+        """What ``attempt`` does first: from now on changes can be taken back."""
+        if self._log is not None:
             raise InvariantViolation("an attempt within another one")
-        self._outer = self.overlay
-        self._use(Overlay(self.overlay), StagedTables(self.base), {})
+        self._savepoint()
 
     def end(self, *, keep: bool) -> None:
         """What ``attempt`` does last: keep everything since ``begin``, or nothing of it."""
-        overlay, staged, tried = self.overlay, self.writable, self._tried
-        self._use(self._outer, self.base, None)
         if not keep:
-            self.memo.clear()
-            return
-        if isinstance(staged, StagedTables):
-            staged.flush()
-        self._outer.absorb(overlay)
-        if tried:
-            self._known.update(tried)
-            self._stale.update(tried)
+            self._restore((0, 0, 0))
+        self._log = None
+        self.overlay.settle()
+        self.writable.settle()
         if len(self._known) > self.KNOWN_MAX:
             self._settle()
             self._known.clear()
@@ -205,40 +199,52 @@ class State(StateReader):
     @contextmanager
     def rehearsal(self) -> Iterator[None]:
         """None of the changes of the ``with`` block stays; also within an attempt."""
-        outer, tables, tried = self.overlay, self.writable, self._tried
-        self._use(Overlay(outer), StagedTables(tables), dict(tried or {}))
+        alone = self._log is None
+        savepoint = self._savepoint()
         try:
             yield
         finally:
-            self.memo.clear()
-            self._use(outer, tables, tried)
+            self._restore(savepoint)
+            if alone:
+                self.end(keep=True)
 
-    def _use(self, overlay: Overlay, tables: RowWriter, tried: dict[RowKey, Row] | None) -> None:
-        self.overlay = self.reader = overlay
-        self.writable = self.tables = tables
-        self._tried = tried
+    def _savepoint(self) -> _Savepoint:
+        if self._log is None:
+            self._log = []
+        return len(self._log), self.overlay.savepoint(), self.writable.savepoint()
+
+    def _restore(self, savepoint: _Savepoint) -> None:
+        rows, entries, appended = savepoint
+        log = self._log or []
+        for key, old, was_stale in reversed(log[rows:]):
+            if old is None:
+                del self._known[key]
+            else:
+                self._known[key] = old
+            if not was_stale:
+                self._stale.discard(key)
+        del log[rows:]
+        self.overlay.restore(entries)
+        self.writable.restore(appended)
+        self.memo.clear()
 
     def find(self, kind: type[R], row_id: int) -> R | None:
         return self.get(kind, row_id) if 0 <= row_id < self.tables.length(kind.table) else None
 
     def get(self, kind: type[R], row_id: int) -> R:
-        table = kind.table
-        key = (table, row_id)
-        row: Any = self._tried.get(key) if self._tried else None
+        key = (kind.table, row_id)
+        row: Any = self._known.get(key)
         if row is None:
-            row = self._known.get(key)
-            if row is None:
-                row = decode_own(kind, self.tables.get(table, row_id))
-                if self._tried is None or row_id < self.base.length(table):
-                    self._known[key] = row
+            row = self._known[key] = decode_own(kind, self.writable.get(kind.table, row_id))
+            if self._log is not None and row_id >= self.base.length(kind.table):
+                self._log.append((key, None, False))
         found: R = row
         return found
 
     def rows(self, kind: type[R], start: int = 0, stop: int | None = None) -> Iterator[tuple[int, R]]:
         end = self.tables.length(kind.table) if stop is None else stop
         for row_id, raw in self.tables.scan(kind.table, start, end):
-            key = (kind.table, row_id)
-            row: Any = (self._tried or {}).get(key) or self._known.get(key)
+            row: Any = self._known.get((kind.table, row_id))
             yield row_id, decode_own(kind, raw) if row is None else row
 
     def root(self) -> bytes:
@@ -248,8 +254,9 @@ class State(StateReader):
 
     def _settle(self) -> None:
         """Bring the bytes of the tables up to date."""
-        if self._tried is not None:
+        if self._log is not None:
             raise InvariantViolation("the tables of an attempt in progress have no root")
+        self.writable.flush()
         for key in self._stale:
             self.base.put(*key, encode(self._known[key]))
         self._stale.clear()
@@ -267,13 +274,13 @@ class State(StateReader):
     def put(self, row_id: int, row: Row) -> None:
         """Replace the row ``row_id`` of its table. Raises ``MissingRow``."""
         key = (row.table, row_id)
-        if key not in self._known and not 0 <= row_id < self.tables.length(row.table):
-            raise MissingRow(row.table, row_id, self.tables.length(row.table))
-        if self._tried is not None:
-            self._tried[key] = row
-        else:
-            self._known[key] = row
-            self._stale.add(key)
+        known = self._known.get(key)
+        if known is None and not 0 <= row_id < self.writable.length(row.table):
+            raise MissingRow(row.table, row_id, self.writable.length(row.table))
+        if self._log is not None:
+            self._log.append((key, known, key in self._stale))
+        self._known[key] = row
+        self._stale.add(key)
 
     def index_put(self, name: Index, key: bytes, value: bytes | int = b"") -> None:
         """Set an index entry; an int is stored as 8 bytes, big-endian."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from enum import Enum
 from itertools import islice
 from types import TracebackType
 from typing import Final, Protocol, Self
@@ -183,20 +184,31 @@ _KNOWN_KEY_BYTES: Final = 150
 """About what a remembered key takes beside its value."""
 
 
+class _Unchanged(Enum):
+    """In place of the old value of a key that had not been changed before."""
+
+    IT = 0
+
+
+_UNCHANGED: Final = _Unchanged.IT
+
+
 class Overlay:
     """Uncommitted changes over a reader; itself a reader, so overlays can be stacked.
 
     get, put and delete cost one dict operation; the order of the changed keys is computed only when a scan needs it.
+    Between ``savepoint`` and ``settle`` it keeps what each change has replaced, so that ``restore`` can take it back.
     """
 
-    __slots__ = ("_base", "_changes", "_keys", "_ordered")
+    __slots__ = ("_base", "_changes", "_keys", "_log", "_ordered")
 
     def __init__(self, base: Reader) -> None:
         self._base = base
         self._changes: dict[bytes, bytes | None] = {}
         self._keys: list[bytes] = []
-        """The first ``_ordered`` keys of ``_changes``, which only grows, in order."""
+        """The first ``_ordered`` keys of ``_changes``, in order."""
         self._ordered = 0
+        self._log: list[tuple[bytes, bytes | _Unchanged | None]] | None = None
 
     def get(self, key: bytes) -> bytes | None:
         changes = self._changes
@@ -205,18 +217,45 @@ class Overlay:
         return self._base.get(key)
 
     def put(self, key: bytes, value: bytes) -> None:
+        if self._log is not None:
+            self._log.append((key, self._changes.get(key, _UNCHANGED)))
         self._changes[key] = value
 
     def delete(self, key: bytes) -> None:
+        if self._log is not None:
+            self._log.append((key, self._changes.get(key, _UNCHANGED)))
         self._changes[key] = None
 
     def apply(self, batch: Batch) -> None:
-        """Lay a batch over these changes."""
+        """Lay a batch over these changes. Not after a savepoint."""
+        if self._log is not None:
+            raise InvariantViolation("a whole batch laid over changes that may be taken back")
         self._changes.update(batch.changes)
 
-    def absorb(self, above: Overlay) -> None:
-        """Lay the changes of an overlay stacked on this one over these; it is done with."""
-        self._changes.update(above._changes)
+    def savepoint(self) -> int:
+        """Changes from now on can be taken back to this point, until ``settle``."""
+        if self._log is None:
+            self._log = []
+        return len(self._log)
+
+    def restore(self, savepoint: int) -> None:
+        """Take back every change since the savepoint."""
+        log, changes = self._log, self._changes
+        if log is None:
+            raise InvariantViolation("changes that are settled cannot be taken back")
+        for key, old in reversed(log[savepoint:]):
+            if isinstance(old, _Unchanged):
+                del changes[key]
+            else:
+                changes[key] = old
+        del log[savepoint:]
+        if self._ordered > len(changes):  # what is new stands last, so only then was some of it put in order
+            self._keys = [key for key in self._keys if key in changes]
+            self._ordered = len(changes)
+
+    def settle(self) -> None:
+        """Keep all changes; forget what they replaced."""
+        self._log = None
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         below = self._base.scan(start, stop, reverse=reverse)

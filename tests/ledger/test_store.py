@@ -159,3 +159,33 @@ def test_nothing_lies_above_a_prefix_of_ff_bytes() -> None:
     for prefix in (b"", b"\xff\xff"):
         with pytest.raises(InvariantViolation):
             prefix_stop(prefix)
+
+
+def test_an_overlay_takes_back_what_came_after_a_savepoint() -> None:
+    store = MemoryStore()
+    store.write(Batch({b"a": b"1", b"c": b"3"}))
+    overlay = Overlay(store)
+    overlay.put(b"b", b"kept")
+    outer = overlay.savepoint()
+    overlay.put(b"b", b"other")
+    overlay.delete(b"a")
+    inner = overlay.savepoint()
+    overlay.put(b"bb", b"new")
+    overlay.put(b"a", b"again")
+    assert [key for key, _ in overlay.scan(b"a", b"z")] == [b"a", b"b", b"bb", b"c"]
+    overlay.restore(inner)
+    assert list(overlay.scan(b"a", b"z")) == [(b"b", b"other"), (b"c", b"3")]
+    overlay.put(b"d", b"4")
+    overlay.restore(outer)
+    assert list(overlay.scan(b"a", b"z")) == [(b"a", b"1"), (b"b", b"kept"), (b"c", b"3")]
+    assert overlay.batch().changes == {b"b": b"kept"}
+    overlay.settle()
+    with pytest.raises(InvariantViolation):
+        overlay.restore(outer)
+
+
+def test_no_batch_is_laid_over_changes_that_may_be_taken_back() -> None:
+    overlay = Overlay(MemoryStore())
+    overlay.savepoint()
+    with pytest.raises(InvariantViolation):
+        overlay.apply(Batch({b"a": b"1"}))
