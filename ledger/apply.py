@@ -38,6 +38,7 @@ from .rows import Validator
 from .state import BlockContext, State
 from .store import Batch, Overlay, Reader, Remembering
 from .transactions import Transaction
+from .undo import Undo
 from .validity import HeightView, view_after
 from .votes import Certificate, ValidatorEntry, faults
 
@@ -65,7 +66,7 @@ class Applied:
 
     batch: Batch
     """Everything to write, in one go."""
-    undo: Batch
+    undo: Undo
     """What takes it back: the value before the block of every key in ``batch``."""
     receipts: tuple[Receipt, ...]
     """Deadlines' first, then in the order of the body."""
@@ -207,9 +208,10 @@ class BlockExecution:
             state_root=root,
             receipts_root=receipts,
         )
+        splices = self._state.base.splices()
         return Applied(
             batch=self._overlay.batch(),
-            undo=self._overlay.undo(),
+            undo=Undo(self._overlay.undo(splices).changes, splices),
             receipts=tuple(self._receipts),
             state_root=root,
             receipts_root=receipts,

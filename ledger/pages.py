@@ -37,6 +37,28 @@ _LONG = tuple(struct.Struct(f">{count}I") for count in range(WIDTH + 1))
 _LONG_FLAG = 0x80
 
 
+_SPLICE = struct.Struct(">III")
+
+
+def splice(start: int, stop: int, old: bytes | bytearray) -> bytes:
+    """That ``old`` stood in a value's body at what is now ``start`` to ``stop``; joined, ascending."""
+    return _SPLICE.pack(start, stop, len(old)) + old
+
+
+def spliced(body: bytes, splices: bytes) -> bytes:
+    """The body before, of the one after. Raises `InvariantViolation` when the splices are not of this body."""
+    pieces: list[bytes] = []
+    at = read = 0
+    while read < len(splices):
+        start, stop, length = _SPLICE.unpack_from(splices, read)
+        read += _SPLICE.size
+        if not at <= start <= stop <= len(body):
+            raise InvariantViolation(f"what was replaced from {start} to {stop} does not lie in {len(body)} bytes")
+        pieces += (body[at:start], splices[read : read + length])
+        at, read = stop, read + length
+    return b"".join((*pieces, body[at:]))
+
+
 def seal(key: bytes, body: bytes) -> bytes:
     return body + _CRC.pack(crc32(body, crc32(key)))
 
@@ -46,9 +68,17 @@ def open_value(reader: Reader, key: bytes) -> bytes:
     raw = reader.get(key)
     if raw is None:
         raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`")
+    body = unsealed(key, raw)
+    if body is None:
+        raise InvariantViolation(f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`")
+    return body
+
+
+def unsealed(key: bytes, raw: bytes) -> bytes | None:
+    """The body of a sealed value; ``None`` when it is damaged."""
     body = raw[:-4]
     if len(raw) < 5 or crc32(body, crc32(key)) != int.from_bytes(raw[-4:], "big"):
-        raise InvariantViolation(f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`")
+        return None
     return body
 
 
@@ -67,11 +97,11 @@ class Fresh:
     def put(self, slot: int, value: bytes) -> None:
         self.rows[slot] = value
 
-    def flush(self, table: int, number: int) -> tuple[bytes, bytes]:
-        """The encoded page, and the hash of its node."""
+    def flush(self, table: int, number: int) -> tuple[bytes, bytes, bytes | None]:
+        """The encoded page, the hash of its node, and nothing of the page before."""
         leaf = _leaf_hasher(table, number)
         hashes = b"".join([leaf(slot, row) for slot, row in enumerate(self.rows)])
-        return _page_head([*map(len, self.rows)]) + hashes + b"".join(self.rows), _page_hash(hashes)
+        return _page_head([*map(len, self.rows)]) + hashes + b"".join(self.rows), _page_hash(hashes), None
 
 
 class Patched:
@@ -107,23 +137,35 @@ class Patched:
             rows[slot] = value
         return rows
 
-    def flush(self, table: int, number: int) -> tuple[bytes, bytes]:
-        """The encoded page, and the hash of its node."""
+    def flush(self, table: int, number: int) -> tuple[bytes, bytes, bytes | None]:
+        """The encoded page, the hash of its node, and what makes the page before of this one."""
         body = self.body
         old_lengths, hashes_at, rows_at = self.places
         lengths = list(old_lengths)
         leaf = _leaf_hasher(table, number)
         hashes = bytearray(body[hashes_at:rows_at])
         pieces: list[bytes] = []
+        slots = sorted(self.puts)
         at = rows_at
-        for slot in sorted(self.puts):
+        for slot in slots:
             row = self.puts[slot]
             start = rows_at + sum(old_lengths[:slot])
             pieces += (body[at:start], row)
             at = start + old_lengths[slot]
             lengths[slot] = len(row)
             hashes[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = leaf(slot, row)
-        return b"".join((_page_head(lengths), hashes, *pieces, body[at:])), _page_hash(hashes)
+        head = _page_head(lengths)
+        shift = len(head) - hashes_at
+        splices = [splice(0, len(head), body[:hashes_at])] if lengths != list(old_lengths) else []
+        for slot in slots:
+            old = hashes_at + slot * HASH_BYTES
+            splices.append(splice(old + shift, old + shift + HASH_BYTES, body[old : old + HASH_BYTES]))
+        for slot in slots:
+            start = rows_at + sum(old_lengths[:slot])
+            old_row = body[start : start + old_lengths[slot]]
+            splices.append(splice(start + shift, start + shift + lengths[slot], old_row))
+            shift += lengths[slot] - old_lengths[slot]
+        return b"".join((head, hashes, *pieces, body[at:])), _page_hash(hashes), b"".join(splices)
 
 
 def _leaf_hasher(table: int, number: int) -> Callable[[int, bytes], bytes]:

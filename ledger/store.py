@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import Enum
 from itertools import islice
 from types import TracebackType
@@ -279,10 +279,10 @@ class Overlay:
         """A copy of the changes, ready to be written."""
         return Batch(dict(self._changes))
 
-    def undo(self) -> Batch:
-        """The batch that would take these changes back: the base's value of every changed key."""
+    def undo(self, but: Container[bytes] = ()) -> Batch:
+        """The batch that would take these changes back: the base's value of every changed key, ``but`` left out."""
         base = self._base
-        return Batch({key: base.get(key) for key in self._changes})
+        return Batch({key: base.get(key) for key in self._changes if key not in but})
 
     def __len__(self) -> int:
         return len(self._changes)

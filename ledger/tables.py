@@ -45,6 +45,7 @@ from .pages import (
     row_of,
     rows_of,
     seal,
+    splice,
 )
 from .proofs import EMPTY_CHILD, HASH_BYTES, INNER_PREFIX, VALUE_BYTES_MAX, Inner, Proof, inner_step
 from .store import LENGTHS, Overlay, Reader
@@ -248,6 +249,8 @@ class Tables(TableReader):
         super().__init__(overlay)
         self._overlay = overlay
         self._flushed = list(self._lengths)
+        self._spliced: dict[bytes, bytes | None] = {}
+        """What `root()` has put: how the value before is made of it; nothing for a new one, or one put twice."""
         self._open: list[dict[int, Fresh | Patched]] = [{} for _ in range(TABLES + 1)]
         """Pages by table and number that were read or changed; most of those that are read are changed next."""
         if self._lengths[Table.META] == 0:
@@ -309,6 +312,10 @@ class Tables(TableReader):
             self._flushed = list(self._lengths)
         return state_root(self._roots)
 
+    def splices(self) -> dict[bytes, bytes]:
+        """Pages and nodes put so far of which the base's value can be told, by key (`ledger.undo`)."""
+        return {key: found for key, found in self._spliced.items() if found is not None}
+
     def table_root(self, table: Table) -> bytes:
         """The root of one table after all changes so far; flushes like `root()`."""
         self.root()
@@ -365,14 +372,13 @@ class Tables(TableReader):
 
     def _flush(self, tag: int) -> bytes:
         """Write the changed pages and the nodes above them; returns the table's root."""
-        put = self._overlay.put
         changed: dict[int, bytes] = {}
         for number, page in self._open[tag].items():
             if not page.changed:
                 continue
             key = page_key(tag, number)
-            body, changed[number] = page.flush(tag, number)
-            put(key, seal(key, body))
+            body, changed[number], splices = page.flush(tag, number)
+            self._store(key, body, splices)
         self._open[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
@@ -387,28 +393,36 @@ class Tables(TableReader):
         self, tag: int, level: int, children: dict[int, bytes], old_nodes: int, grown_from: bytes | None
     ) -> dict[int, bytes]:
         """Patch the nodes of one level with their changed children; returns the hashes of those nodes by index."""
-        put = self._overlay.put
         nodes: dict[int, bytearray] = {}
+        olds: dict[int, dict[int, bytes]] = {}
         for child, digest in children.items():
             index = child >> 4
             node = nodes.get(index)
             if node is None:
                 if index < old_nodes:
                     node = bytearray(read_node(self._reader, tag, level, index))
+                    olds[index] = {}
                 else:
                     node = bytearray(NODE_BYTES)
                     if index == 0 and grown_from is not None:
                         node[:HASH_BYTES] = grown_from
                 nodes[index] = node
             at = (child & 15) << 5
+            if index in olds:
+                olds[index][at] = splice(at, at + HASH_BYTES, node[at : at + HASH_BYTES])
             node[at : at + HASH_BYTES] = digest
         changed: dict[int, bytes] = {}
         for index, node in nodes.items():
             body = bytes(node)
             changed[index] = sha256(INNER_PREFIX + body).digest()
-            key = node_key(tag, level, index)
-            put(key, seal(key, body))
+            old = olds.get(index)
+            splices = None if old is None else b"".join([old[at] for at in sorted(old)])
+            self._store(node_key(tag, level, index), body, splices)
         return changed
+
+    def _store(self, key: bytes, body: bytes, splices: bytes | None) -> None:
+        self._spliced[key] = None if key in self._spliced else splices
+        self._overlay.put(key, seal(key, body))
 
 
 def read_lengths(meta_row: bytes) -> list[int]:

@@ -18,6 +18,7 @@ from ledger.codec import Wire, decode_own, digest, encode
 from ledger.errors import InvariantViolation
 from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader, prefix_stop
 from ledger.transactions import transaction_id
+from ledger.undo import Undo
 from ledger.votes import Certificate, ValidatorEntry
 
 HEAD_KEY: Final = META + b"head"
@@ -62,9 +63,12 @@ class StoredTransition(Wire, frozen=True):
 
 
 class StoredUndo(Wire, frozen=True):
-    """What a block overwrote: key and old value, None where there was none."""
+    """What a block overwrote, see ``ledger.undo``."""
 
     changes: tuple[tuple[bytes, bytes | None], ...]
+    """Key and old value, None where there was none."""
+    splices: tuple[tuple[bytes, bytes], ...] = ()
+    """Key and what was replaced in its value."""
 
 
 def _at(space: bytes, height: int) -> bytes:
@@ -161,9 +165,12 @@ class BlockReader:
             yield int.from_bytes(key[len(_BODY) :], "big")
 
     def undo(self, height: int) -> Batch | None:
-        """The batch that takes block ``height`` back."""
+        """The batch that takes block ``height`` back; the reader's state must be the one right after that block."""
         raw = self._reader.get(_at(UNDO, height))
-        return None if raw is None else Batch(dict(decode_own(StoredUndo, raw).changes))
+        if raw is None:
+            return None
+        stored = decode_own(StoredUndo, raw)
+        return Undo(dict(stored.changes), dict(stored.splices)).batch(self._reader)
 
 
 def put_block(
@@ -256,8 +263,8 @@ def put_head(batch: Batch, record: HeadRecord) -> None:
     batch.put(HEAD_KEY, encode(record))
 
 
-def put_undo(batch: Batch, height: int, undo: Batch, keep: int) -> None:
+def put_undo(batch: Batch, height: int, undo: Undo, keep: int) -> None:
     """Keep what block ``height`` overwrote, and forget it of the block ``keep`` below."""
-    batch.put(_at(UNDO, height), encode(StoredUndo(tuple(undo.changes.items()))))
+    batch.put(_at(UNDO, height), encode(StoredUndo(tuple(undo.changes.items()), tuple(undo.splices.items()))))
     if height > keep:
         batch.delete(_at(UNDO, height - keep))

@@ -186,7 +186,7 @@ def _head(head: HeadRecord, view: HeightView) -> Difference | None:
 def _with_row(found: Difference, source: Store, fresh: Store, head: HeadRecord, view: HeightView) -> Difference:
     """The difference with the first row that differs after its block, as long as the undo pages reach back to it."""
     stored: Overlay = Overlay(source)
-    blocks = BlockReader(source)
+    blocks = BlockReader(stored)
     for height in range(head.height, view.height, -1):
         undo = blocks.undo(height)
         if undo is None:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from ledger.blocks import decode_body, header_hash
 from ledger.errors import InvariantViolation, OperatorError
-from ledger.store import Batch, Reader
+from ledger.store import Batch, Overlay, Reader
 from ledger.transactions import decode_transaction, transaction_id
 
 from . import blockstore
@@ -56,8 +56,9 @@ def roll_back(store: Reader, height: int) -> Batch:
     batch = Batch()
     if height == head.height:
         return batch
+    before = Overlay(store)
     for number in range(head.height, height, -1):
-        undo, following = blocks.undo(number), blocks.header(number)
+        undo, following = BlockReader(before).undo(number), blocks.header(number)
         if undo is None or following is None:
             raise OperatorError(
                 "TOO_DEEP",
@@ -67,6 +68,7 @@ def roll_back(store: Reader, height: int) -> Batch:
                 exit_code=1,
             )
         batch.update(undo)
+        before.apply(undo)
         blockstore.delete_block(batch, store, number, _transactions(blocks, number))
         batch.delete(blockstore.undo_key(number))
     certified = blocks.header(height + 1)

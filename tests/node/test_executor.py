@@ -48,10 +48,10 @@ async def test_undo_holds_the_old_value_of_every_key_the_block_changes() -> None
     source = Chain()
     header, body, transactions = source.propose()
     applied = await execute(source.store, source.view, header, body, transactions)
-    undo = applied.undo
-    assert undo.changes.keys() == applied.batch.changes.keys()
-    before = {key: source.store.get(key) for key in undo.changes}
+    before = {key: source.store.get(key) for key in applied.batch.changes}
     source.store.write(applied.batch)
+    undo = applied.undo.batch(source.store)
+    assert undo.changes.keys() == applied.batch.changes.keys()
     source.store.write(undo)
     assert {key: source.store.get(key) for key in undo.changes} == before
 

@@ -1,0 +1,78 @@
+"""A block is taken back byte for byte, though of a page only what it replaced is kept."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.errors import InvariantViolation
+from ledger.pages import splice, spliced
+from ledger.store import LENGTHS, SEALED, Batch, MemoryStore, Overlay
+from ledger.tables import Table, Tables
+from ledger.undo import Undo
+
+ROWS = st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=600)
+PUTS = st.lists(st.tuples(st.integers(0, 599), st.binary(min_size=1, max_size=200)), max_size=20)
+TABLE = Table.MEMBERS
+
+
+def stored(rows: list[bytes]) -> MemoryStore:
+    store, overlay = MemoryStore(), Overlay(MemoryStore())
+    tables = Tables(overlay)
+    tables.append_many(TABLE, rows)
+    tables.root()
+    store.write(overlay.batch())
+    return store
+
+
+def block(store: MemoryStore, puts: list[tuple[int, bytes]], appended: list[bytes], roots: int) -> tuple[Batch, Undo]:
+    overlay = Overlay(store)
+    tables = Tables(overlay)
+    for _ in range(roots):
+        for number, value in puts:
+            tables.put(TABLE, number % tables.length(TABLE), value)
+        tables.append_many(TABLE, appended)
+        tables.root()
+    splices = tables.splices()
+    return overlay.batch(), Undo(overlay.undo(splices).changes, splices)
+
+
+@given(ROWS, PUTS, st.lists(st.binary(min_size=1, max_size=9), max_size=40), st.integers(1, 2))
+@settings(max_examples=60, deadline=None)
+def test_a_block_is_taken_back_byte_for_byte(
+    rows: list[bytes], puts: list[tuple[int, bytes]], appended: list[bytes], roots: int
+) -> None:
+    store = stored(rows)
+    batch, undo = block(store, puts, appended, roots)
+    before = {key: store.get(key) for key in batch.changes}
+    store.write(batch)
+    store.write(undo.batch(store))
+    assert {key: store.get(key) for key in batch.changes} == before
+
+
+def test_one_changed_row_is_an_eighth_of_its_pages_in_the_undo() -> None:
+    store = stored([bytes([number % 256]) * 60 for number in range(608)])
+    batch, undo = block(store, [(7, b"other")], [], 1)
+    whole = sum(len(store.get(key) or b"") for key in batch.changes if key != LENGTHS)
+    assert set(undo.changes) == {LENGTHS}
+    assert sum(map(len, undo.splices.values())) * 8 < whole
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"short", b"x" * 900])
+def test_what_is_damaged_or_lost_is_left_as_it_is(damage: bytes | None) -> None:
+    store = stored([b"row"] * 40)
+    batch, undo = block(store, [(7, b"other")], [], 1)
+    store.write(batch)
+    page = next(iter(undo.splices))
+    assert page[:1] in SEALED
+    store.write(Batch({page: damage}))
+    store.write(undo.batch(store))
+    assert store.get(page) == damage
+
+
+@pytest.mark.parametrize("place", [(2, 1), (0, 9), (8, 9)])
+def test_what_was_replaced_lies_in_the_body(place: tuple[int, int]) -> None:
+    assert spliced(b"12345678", splice(1, 3, b"old")) == b"1old45678"
+    with pytest.raises(InvariantViolation):
+        spliced(b"12345678", splice(*place, b"old"))
+    with pytest.raises(InvariantViolation):
+        spliced(b"12345678", splice(4, 5, b"") + splice(3, 5, b""))
