@@ -17,6 +17,7 @@ from ledger.transactions import Enrol
 from node import recover
 from node.config import Config, load
 from node.keys import KeyKind, NodeKeys, generate, key_path, load_node_keys, write_key
+from node.mempool import Mempool
 from node.opening import DATABASE_DIRECTORY
 from node.recover import NewSeat
 from node.replay import replay
@@ -184,7 +185,11 @@ async def test_a_roll_back_agreed_by_the_consortium_drops_what_it_lists_and_noth
 
 
 @pytest.mark.asyncio
-async def test_what_is_sent_for_the_new_epoch_before_its_first_block_is_not_forgotten(tmp_path: Path) -> None:
+async def test_what_is_sent_for_the_new_epoch_before_its_first_block_is_not_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pick, held = Mempool.pick, list[bool]()
+    monkeypatch.setattr(Mempool, "pick", lambda *args, **named: [] if held else pick(*args, **named))
     network = Network(tmp_path, observers=0)
     async with running(network):
         await network.until(lambda node: node.driver.signing)
@@ -195,6 +200,7 @@ async def test_what_is_sent_for_the_new_epoch_before_its_first_block_is_not_forg
     for name in ("platform", *LOST):
         recover.apply(home(network, name), record, drop=True)
     network.epoch = 1
+    held.append(True)
     async with running(network, "platform"), asyncio.TaskGroup() as others:
         [sent] = await network.submit("platform", ("platform", Enrol(0, bytes(32), 1980 * 12, b"")))
         assert sent.code == "OK"
@@ -202,6 +208,9 @@ async def test_what_is_sent_for_the_new_epoch_before_its_first_block_is_not_forg
         assert (chain.height, len(chain.mempool)) == (record.head_height, 1)
         for name in LOST:
             await network.start(others, name)
+        await network.until_height(record.head_height + 1, "platform", *LOST, timeout_s=30)
+        assert len(chain.mempool) == 1
+        held.clear()
         await network.until(
             lambda node: node.chain.current.state.length(MemberRow) == members + 1, "platform", *LOST, timeout_s=30
         )
