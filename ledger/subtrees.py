@@ -83,7 +83,7 @@ def build(where: Subtree, rows: Sequence[bytes]) -> Built:
     number = where.first // WIDTH
     for at in range(0, len(rows), WIDTH):
         key = page_key(where.table, number)
-        body, digest = Fresh(list(rows[at : at + WIDTH])).flush(where.table, number)
+        body, digest, _ = Fresh(list(rows[at : at + WIDTH])).flush(where.table, number)
         puts.append((key, seal(key, body)))
         hashes.append(digest)
         number += 1
