@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from cli import network as nets
@@ -291,7 +292,13 @@ class LiveNetwork:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:  # the report of a failure is written when nothing runs any more
+            for node in self.nodes.values():
+                if node.groups:
+                    error.add_note(f"---- {node.name} ----\n{node.report()}")
         self.close()
 
     # ---- transactions ----
