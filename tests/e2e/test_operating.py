@@ -16,7 +16,7 @@ from .command import huzhu, in_json
 from .load import Load
 from .network import COMMIT_SECONDS, LiveNetwork, until
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.e2e_deep
 
 BEGIN_MS: Final = 1_539_619_200_000
 OLD_MS: Final = 700_000
