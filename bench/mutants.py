@@ -44,7 +44,7 @@ from .mutate import Mutant, mutants, mutated
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     "consensus/quorum.py": ("test_quorum",),
     "ledger/votes.py": ("test_votes", "test_quorum", "test_messages"),
-    "ledger/claim_table.py": ("test_claim_table", "test_claim_diagram", "test_life", "test_holds"),
+    "ledger/claim_table.py": ("test_claim_sets", "test_claim_table", "test_claim_diagram", "test_life", "test_holds"),
     "ledger/settlement.py": ("test_settlement", "test_settlement_rows", "test_bills"),
     "ledger/jury.py": ("test_jury", "test_jury_draw", "test_disputes"),
     "ledger/tables.py": ("test_tables",),
@@ -226,6 +226,8 @@ class Asking:
                 tree = mutated(target.source, vars(module), mutant.at)
                 if mutant.scope:
                     change = _exchange(live.get(mutant.scope, []), _code(tree, mutant.scope, module.__file__ or ""))
+                    if _runs_at_import(tree, mutant.scope):
+                        change = partial(_both, change, partial(_redo, module, tree))
                 else:
                     change = partial(_redo, module, tree)
                 result = self._ask(session, items, change)
@@ -340,6 +342,18 @@ def _exchange(functions: list[FunctionType], code: CodeType) -> Callable[[], Non
             function.__code__ = code
 
     return change
+
+
+def _runs_at_import(tree: ast.Module, scope: str) -> bool:
+    """Whether module-level data is what the function returned."""
+    data = [each for each in tree.body if isinstance(each, ast.Assign | ast.AnnAssign)]
+    calls = [node for each in data for node in ast.walk(each) if isinstance(node, ast.Call)]
+    return any(isinstance(call.func, ast.Name) and call.func.id == scope for call in calls)
+
+
+def _both(first: Callable[[], None], then: Callable[[], None]) -> None:
+    first()
+    then()
 
 
 def _redo(module: ModuleType, tree: ast.Module) -> None:
