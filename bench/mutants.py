@@ -222,15 +222,16 @@ class Asking:
             module = sys.modules[target.name]
             live = _functions(module)
             for mutant in target.left(anew=False):
-                items = self._chosen(session.items, profiles, target.path, mutant.scope)
                 tree = mutated(target.source, vars(module), mutant.at)
+                early = not mutant.scope or _runs_at_import(tree, mutant.scope)
+                items = self._chosen(session.items, profiles, target.path, "" if early else mutant.scope)
+                changes: list[Callable[[], None]] = []
                 if mutant.scope:
-                    change = _exchange(live.get(mutant.scope, []), _code(tree, mutant.scope, module.__file__ or ""))
-                    if _runs_at_import(tree, mutant.scope):
-                        change = partial(_both, change, partial(_redo, module, tree))
-                else:
-                    change = partial(_redo, module, tree)
-                result = self._ask(session, items, change)
+                    code = _code(tree, mutant.scope, module.__file__ or "")
+                    changes.append(_exchange(live.get(mutant.scope, []), code))
+                if early:
+                    changes.append(partial(_redo, module, tree))
+                result = self._ask(session, items, changes)
                 target.ledger.add(mutant, result)
                 if result == SURVIVED:
                     self._say(f"{SURVIVED} {mutant.path}:{mutant.line_number} {mutant.change} | {mutant.line}")
@@ -273,9 +274,10 @@ class Asking:
             chosen.append(item)
         return chosen
 
-    def _ask(self, session: pytest.Session, items: Sequence[pytest.Item], change: Callable[[], None]) -> str:
+    def _ask(self, session: pytest.Session, items: Sequence[pytest.Item], changes: Sequence[Callable[[], None]]) -> str:
         def work() -> int:
-            change()
+            for change in changes:
+                change()
             return _run(session, items)
 
         return _CODES.get(in_child(work, CHILD_SECONDS), HUNG) if items else SURVIVED
@@ -349,11 +351,6 @@ def _runs_at_import(tree: ast.Module, scope: str) -> bool:
     data = [each for each in tree.body if isinstance(each, ast.Assign | ast.AnnAssign)]
     calls = [node for each in data for node in ast.walk(each) if isinstance(node, ast.Call)]
     return any(isinstance(call.func, ast.Name) and call.func.id == scope for call in calls)
-
-
-def _both(first: Callable[[], None], then: Callable[[], None]) -> None:
-    first()
-    then()
 
 
 def _redo(module: ModuleType, tree: ast.Module) -> None:
