@@ -246,7 +246,7 @@ class Network:
 
     # Tasks.
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run ``work`` as a task of the group given to ``start``, ended by ``stop``."""
         if self._group is None:
             work.close()
@@ -254,6 +254,7 @@ class Network:
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _keep_dialled(self, key: bytes) -> None:
         if key not in self._dialled and self._states[key].addresses and not self._stopping:
@@ -290,7 +291,8 @@ class Network:
             writer.transport.abort()
             return
         self._pending[host] += 1  # here, not when the task runs: a burst is accepted before any of its tasks
-        self.spawn(self._use(reader, writer, "in", (host, port), None))
+        task = self.spawn(self._use(reader, writer, "in", (host, port), None))
+        task.add_done_callback(lambda _: writer.transport.abort())  # a task cancelled before it began closes nothing
 
     # One connection.
 

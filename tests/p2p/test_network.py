@@ -1,6 +1,7 @@
 """Networks on loopback: they find each other, keep one link, refuse strangers, and come back."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -469,3 +470,17 @@ async def test_a_peer_whose_other_link_never_comes_is_down_after_the_handover() 
         assert low.events == [(HIGH.public, True)]
         clock.advance(0.1)
         assert low.events == [(HIGH.public, True), (HIGH.public, False)]
+
+
+async def test_a_connection_whose_task_never_began_is_closed_all_the_same() -> None:
+    low = Node(LOW)
+    async with running(low):
+        there, here = socket.socketpair()
+        reader, writer = await asyncio.open_connection(sock=here)
+        low.network._accepted(reader, writer)
+        for task in list(low.network._tasks):
+            task.cancel()  # as a stop in this very moment does
+        async with asyncio.timeout(10):
+            await asyncio.get_running_loop().run_in_executor(None, there.recv, 1)
+        assert writer.transport.is_closing()
+        there.close()
