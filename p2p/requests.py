@@ -77,7 +77,7 @@ class Carrier(Protocol):
         """Queue ``message`` for ``peer`` now; false when there is no link or no room."""
         ...
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> object:
         """Run ``work`` as a task that the network owns."""
         ...
 
