@@ -408,7 +408,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise _error(
             f"{path}: config_version is {version!r}, this program reads {CONFIG_VERSION}",
             "",
-            "run `huzhu config migrate`",
+            "use the program that wrote it, or write the file anew with `huzhu init` in an empty home",
         )
     values: dict[str, Any] = {}
     for section, content in table.items():
