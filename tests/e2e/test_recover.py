@@ -22,7 +22,7 @@ from .load import Load
 from .network import COMMIT_SECONDS, READY_SECONDS, EndToEndError, LiveNetwork, LiveNode, until
 from .votes import Watch
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.e2e_deep
 
 MORE: Final = 30
 FETCH_SECONDS: Final = 40.0
