@@ -209,6 +209,7 @@ class BlockExecution:
             receipts_root=receipts,
         )
         splices = self._state.base.splices()
+        self._state.memo.clear()  # what is derived refers to the state: only the garbage collector would free the block
         return Applied(
             batch=self._overlay.batch(),
             undo=Undo(self._overlay.undo(splices).changes, splices),

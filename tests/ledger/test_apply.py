@@ -115,6 +115,17 @@ def test_a_block_written_to_nothing_but_its_batch_leaves_the_store_alone() -> No
     assert list(chain.store.scan(b"", b"\xff")) == before
 
 
+def test_what_a_block_derived_lives_no_longer_than_the_block() -> None:
+    """It refers to the block's state; left there, only the garbage collector would free the rows of a block."""
+    chain = Chain()
+    header, body, _ = chain.propose([])
+    execution = begin_block(chain.store, chain.view, header, body.parent_certificate)
+    execution.run_deadlines()
+    execution._state.memo["derived"] = execution._state
+    execution.finish()
+    assert execution._state.memo == {}
+
+
 def test_the_steps_of_a_block_come_in_one_order() -> None:
     chain = Chain()
     header, body, ((transaction_id_, transaction),) = chain.propose([chain.transaction("platform", enrol(0))])
