@@ -79,6 +79,8 @@ SOCKET_BUFFER_BYTES: Final = 262_144
 WRITE_BUFFER_BYTES: Final = 131_072
 """The same, in the process: the writer waits while more than this is not yet in the kernel."""
 
+ACCEPTING_TURNS: Final = 8
+"""Turns of the event loop in which a stopping node still closes what it has accepted; asyncio takes five."""
 READER_BYTES: Final = 262_144
 """What is read at once; the stream buffers at most twice as much."""
 

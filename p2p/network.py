@@ -25,6 +25,7 @@ from .frames import Kind, Message
 from .handshake import Established, close_gently, shake
 from .hello import Hello
 from .limits import (
+    ACCEPTING_TURNS,
     APPLICANTS_MAX,
     CHANNEL_LIMITS,
     DIAL_TIMEOUT_S,
@@ -122,7 +123,7 @@ class Network:
         """Tell every peer SHUTDOWN, wait for the links to end (bounded), and end every task."""
         self._stopping = True
         if self._server is not None:
-            self._server.close()
+            await self._stop_accepting(self._server)
         for link in list(self._links):
             link.close("SHUTDOWN")
         while self._links:  # each ends within LINGER_S of its close
@@ -131,6 +132,17 @@ class Network:
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
+
+    async def _stop_accepting(self, server: asyncio.Server) -> None:
+        """Accept nothing more, let what was accepted become a connection (and be refused), then close.
+
+        In the other order asyncio fails to make connections of what it has accepted, and leaves their sockets open.
+        """
+        for listening in server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
+        server.close()
 
     @property
     def key(self) -> bytes:
