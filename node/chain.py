@@ -1,4 +1,5 @@
-"""The owner of the head: opening the store, building, checking and committing blocks (DESIGN §2, CONSENSUS §3).
+"""The owner of the head: what stands on it is built (``building``) and checked (``checking``), and committed here
+(DESIGN §2, CONSENSUS §3).
 
 Rules of this file
 
@@ -15,7 +16,7 @@ Rules of this file
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ from consensus.context import HeightContext, Timing
 from consensus.events import Verdict
 from consensus.log import Position
 from consensus.messages import CompactBlock
-from ledger import beacon, protocol, validity
+from ledger import protocol, validity
 from ledger.apply import Applied
 from ledger.blocks import (
     Body,
@@ -31,26 +32,23 @@ from ledger.blocks import (
     Header,
     Receipt,
     certificate_hash,
-    decode_body,
     decode_certificate,
-    decode_header,
     evidence_root,
     header_hash,
     txs_root,
 )
 from ledger.codec import decode_own, encode
-from ledger.errors import InvariantViolation, MalformedBytes, OperatorError, PeerError, TransactionRejected
+from ledger.errors import InvariantViolation, MalformedBytes, OperatorError, PeerError
 from ledger.genesis import Genesis
-from ledger.limits import BLOCK_TRANSACTIONS_MAX
-from ledger.recovery import same_record
 from ledger.state import StateReader
 from ledger.store import Batch, Overlay, Reader, Store
-from ledger.transactions import Transaction, transaction_id
 from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
 from . import blockstore
 from .blockstore import BlockReader, HeadRecord, StoredTransition
+from .building import Builder, Committing
+from .checking import CheckedBlock, Checker, Decoded, check_spoken, header_of, proposed_body
 from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
@@ -63,35 +61,6 @@ UNDO_BLOCKS: Final = 4
 AHEAD_MS_MAX: Final = 2_000
 """A fresh proposal further ahead of our clock is not prepared (DESIGN §4)."""
 BEHIND_MS_MAX: Final = 10_000
-BODY_FRAME_BYTES: Final = 1_024
-"""Room kept in a body for its framing; the certificate is counted beside it."""
-CHECKED_MAX: Final = 64
-AHEAD_MAX: Final = 256
-"""Blocks remembered as verified ahead; a few answers of synchronisation."""
-EXECUTION_S: Final = 0.25
-"""A proposer fills a block with what this machine executes in about so long: a block is executed by all before the
-next one, while T0 of that one runs."""
-FILL_BYTES_MIN: Final = 65_536
-SPEED_BODY_BYTES_MIN: Final = 4_096
-"""Smaller bodies say nothing about the cost of a byte."""
-
-
-Decoded = tuple[tuple[bytes, Transaction], ...]
-"""Transactions in body order: id and value."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedBlock:
-    """A block found valid on the head of that moment."""
-
-    height: int
-    hash: bytes
-    header: Header
-    header_raw: bytes
-    body: Body
-    body_raw: bytes
-    """The body, encoded once."""
-    transactions: tuple[tuple[bytes, Transaction], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +82,6 @@ class Committed:
     """How long the synced batch took."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ahead:
-    """A peer's block whose signatures were verified before its turn has come."""
-
-    block: RawBlock
-    body: Body
-    ids: list[bytes]
-    transactions: Decoded | None
-    """None: not decoded yet, nor verified."""
-
-
 class StateView:
     """One state, held in a snapshot (or an overlay over one) as long as somebody holds this."""
 
@@ -133,25 +91,6 @@ class StateView:
         self.reader = reader
         self.blocks = BlockReader(reader)
         self.state = StateReader(reader)
-
-
-@dataclass(frozen=True, slots=True)
-class Committing:
-    """A block whose batch is being written: what the next one will stand on, if nothing fails."""
-
-    view: HeightView
-    certificate: Certificate
-    ids: frozenset[bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class _Assembled:
-    """Made ready for the block above ``view``."""
-
-    view: HeightView
-    proof: bytes
-    picked: list[tuple[bytes, bytes]]
-    """Empty: to be picked when the block is proposed."""
 
 
 Listener = Callable[[Committed], None]
@@ -186,21 +125,24 @@ class Chain:
         self.blocks = BlockReader(store)
         self._store = store
         self.mempool = mempool
-        self._signatures = signatures
         self._clock_ms = clock_ms
         self._write = write
         self._log_position = log_position
-        self._evidence = evidence
         self._on_committing = on_committing
         self.protocol_newest = protocol_newest
-        self._assembled: _Assembled | None = None
         self._steps = steps if steps is not None else Steps()
-        self._decoder = decoder if decoder is not None else Decoder(self._steps)
+        self._checker = Checker(
+            blocks=self.blocks,
+            mempool=mempool,
+            signatures=signatures,
+            decoder=decoder if decoder is not None else Decoder(self._steps),
+            steps=self._steps,
+            protocol_newest=protocol_newest,
+        )
+        self._builder = Builder(mempool=mempool, clock_ms=clock_ms, evidence=evidence, decoded=self._checker.decoded)
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
         self._turn = asyncio.Lock()
-        self._checked: dict[bytes, CheckedBlock] = {}
-        self._ahead: dict[bytes, _Ahead] = {}
         self._listeners: list[Listener] = []
         raw = self.blocks.certificate_raw(view.height)
         if raw is None:
@@ -209,8 +151,6 @@ class Chain:
         self.current = StateView(store.snapshot(), view.height)
         self.certified = self._parent_state()
         self._seen_minute = 0
-        self._byte_s = 0.0
-        """Seconds a byte of body takes to execute, an average that forgets."""
         self.fault: PeerError | None = None
         """Why the last block that was refused was refused, for the log."""
 
@@ -255,7 +195,7 @@ class Chain:
 
         Raises ``OperatorError`` PROTOCOL_UPGRADE_NEEDED.
         """
-        protocol.check_known(self.view.version, self.view.height + 1, self.protocol_newest)
+        check_spoken(self.view, self.protocol_newest)
 
     @property
     def upgrade_needed(self) -> str | None:
@@ -316,73 +256,13 @@ class Chain:
     def build(self, creator: ValidatorEntry, prove: Callable[[bytes], bytes]) -> CheckedBlock:
         """A fresh block on the head; ``prove`` gives the beacon proof over an alpha. It is valid by construction."""
         self.check_spoken()
-        view = self.view
-        time_ms = max(self._clock_ms(), view.header.time_ms + 1)
-        evidence = self._evidence()
-        ahead = self._assembled if self._assembled is not None and self._assembled.view is view else None
-        picked: list[tuple[bytes, bytes]] = []
-        if not view.leaves_deadlines(time_ms):
-            if ahead is not None and ahead.picked and not evidence:
-                picked = self.mempool.still_valid(ahead.picked, time_ms)
-            else:
-                picked = self._pick(view, len(encode(self.certificate)) + len(encode(evidence)), time_ms)
-        proof = prove(beacon.alpha(view.header.beacon, view.height + 1)) if ahead is None else ahead.proof
-        header = validity.assemble_header(
-            view,
-            time_ms=time_ms,
-            transaction_ids=[tx_id for tx_id, _ in picked],
-            creator=creator.validator_key,
-            beacon_output=beacon.proof_to_hash(proof),
-            beacon_proof=proof,
-            parent_certificate=self.certificate,
-            evidence=evidence,
-        )
-        raw = encode(header)
-        body = Body(tuple(item for _, item in picked), evidence, self.certificate, view.recovery)
-        block = CheckedBlock(
-            height=header.height,
-            hash=header_hash(raw),
-            header=header,
-            header_raw=raw,
-            body=body,
-            body_raw=encode(body),
-            transactions=tuple((tx_id, self._decoded(tx_id, item)) for tx_id, item in picked),
-        )
-        self._remember(block)
+        block = self._builder.build(self.view, self.certificate, creator, prove)
+        self._checker.remember(block)
         return block
 
     def assemble_ahead(self, committing: Committing, prove: Callable[[bytes], bytes]) -> None:
-        """Make ready what the next block can have already while the block below it is being written.
-
-        The beacon's proof; and the transactions, without the candidate's ids, when they fill the block: if there is
-        room, those that arrive until it is proposed are to go with it. Nothing is signed, and nothing leaves this node.
-        """
-        view = committing.view
-        time_ms = max(self._clock_ms(), view.header.time_ms + 1)
-        picked: list[tuple[bytes, bytes]] = []
-        certificate_bytes = len(encode(committing.certificate))
-        if not view.leaves_deadlines(time_ms) and self.mempool.size_bytes >= self._room(view):
-            picked = self._pick(view, certificate_bytes, time_ms, committing.ids)
-        self._assembled = _Assembled(view, prove(beacon.alpha(view.header.beacon, view.height + 1)), picked)
-
-    def _pick(
-        self, view: HeightView, beside_bytes: int, time_ms: int, exclude: Collection[bytes] = frozenset()
-    ) -> list[tuple[bytes, bytes]]:
-        frame = BODY_FRAME_BYTES + beside_bytes
-        alone = view.params.block_bytes_max - frame
-        room = self._room(view) - frame
-        return self.mempool.pick(room, BLOCK_TRANSACTIONS_MAX, time_ms, exclude, alone_bytes_max=alone)
-
-    def _room(self, view: HeightView) -> int:
-        """Bytes of body to fill: what the chain allows, but no more than this machine executes quickly."""
-        allowed = view.params.block_bytes_max
-        quick = int(EXECUTION_S / self._byte_s) if self._byte_s else allowed
-        return min(allowed, max(quick, FILL_BYTES_MIN))
-
-    def _note_speed(self, body_bytes: int, execution_s: float) -> None:
-        if body_bytes >= SPEED_BODY_BYTES_MIN:
-            fresh = execution_s / body_bytes
-            self._byte_s = fresh if not self._byte_s else 0.7 * self._byte_s + 0.3 * fresh
+        """Make ready what the next block can have already while the block below it is being written."""
+        self._builder.assemble_ahead(committing, prove)
 
     # ---- checking ----
 
@@ -392,89 +272,24 @@ class Chain:
         ``transactions`` are those of the block's ids, in order: whoever found them has compared the hashes.
         """
         view, hash_ = self.view, header_hash(block.header)
-        checked = self._checked.get(hash_)
+        checked = self._checker.known(hash_)
         if checked is None:
-            body = self._body_of(block, transactions)
+            body = proposed_body(view, block, transactions)
             try:
-                checked = await self._check(view, block.header, body, block.id_list())
+                checked = await self._checker.check(view, block.header, body, block.id_list())
             except PeerError as fault:
                 self.fault = fault
                 return Verdict.INVALID
             if self.view is not view:
                 return Verdict.INVALID  # of a height decided meanwhile: nobody asks any more
-            self._remember(checked)
+            self._checker.remember(checked)
         return Verdict.STALE if self._is_stale(checked.header) else Verdict.VALID
-
-    def _body_of(self, block: CompactBlock, transactions: Sequence[bytes]) -> Body:
-        """The body of a proposal. Of a recovery record that says the same our own copy is taken: its signatures are in
-        order, and those of the other copy nothing binds.
-        """
-        ours, theirs = self.view.recovery, block.recovery
-        if ours is not None and theirs is not None and same_record(ours, theirs):
-            theirs = ours
-        return Body(tuple(transactions), block.evidence, block.parent_certificate, theirs)
 
     def _is_stale(self, header: Header) -> bool:
         now_ms = self._clock_ms()
         if header.time_ms > now_ms + AHEAD_MS_MAX:
             return True
         return header.time_ms < now_ms - BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
-
-    async def _check(
-        self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
-    ) -> CheckedBlock:
-        """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``.
-
-        ``decoded``: the transactions, when they were decoded and their signatures verified before."""
-        self.check_spoken()
-        try:
-            header = decode_header(header_raw)
-        except MalformedBytes as error:
-            raise PeerError("HEADER_MALFORMED", error.detail) from error
-        view = validity.view_for(view, body.recovery)
-        with self._steps.of("check"):
-            validity.check_header(view, header, header_raw)
-            transactions = self._decode(body.transactions, ids) if decoded is None else decoded
-            body_raw = encode(body)
-            validity.check_body(view, header, body, transactions, body_bytes=len(body_raw))
-            for tx_id, transaction in transactions:
-                # What waits in the mempool was not committed: a commit removes it from there.
-                if tx_id not in self.mempool and self.blocks.seen(tx_id, transaction.valid_until_ms):
-                    raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
-        if decoded is None:
-            await self._verify(view.epoch, body.transactions, transactions)
-        return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, body_raw, transactions)
-
-    def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
-        self._steps.count("hash", len(raws))
-        return [transaction_id(raw) for raw in raws]
-
-    def _decode(self, raws: Sequence[bytes], ids: Sequence[bytes]) -> tuple[tuple[bytes, Transaction], ...]:
-        decoded = []
-        for tx_id, raw in zip(ids, raws, strict=True):
-            try:
-                decoded.append((tx_id, self._decoded(tx_id, raw)))
-            except TransactionRejected as error:
-                raise PeerError("BAD_TRANSACTION", str(error)) from error
-        return tuple(decoded)
-
-    def _decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
-        entry = self.mempool.get(tx_id)
-        return self._decoder.decode(tx_id, raw) if entry is None else entry.transaction
-
-    async def _verify(
-        self, epoch: int, raws: Sequence[bytes], transactions: Sequence[tuple[bytes, Transaction]]
-    ) -> None:
-        items = [(tx_id, raw, transaction) for raw, (tx_id, transaction) in zip(raws, transactions, strict=True)]
-        verdicts = await self._signatures.verify(items, epoch, urgent=True)
-        for (tx_id, _, _), valid in zip(items, verdicts, strict=True):
-            if not valid:
-                raise PeerError("BAD_TRANSACTION", f"the signature of {tx_id.hex()}")
-
-    def _remember(self, block: CheckedBlock) -> None:
-        if len(self._checked) >= CHECKED_MAX:
-            del self._checked[next(iter(self._checked))]
-        self._checked[block.hash] = block
 
     # ---- committing ----
 
@@ -483,26 +298,19 @@ class Chain:
         async with self._turn:
             if certificate.height != self.height + 1:
                 return
-            checked = self._checked.get(certificate.block_hash)
+            checked = self._checker.known(certificate.block_hash)
             if checked is None:
-                body = self._body_of(block, transactions)
+                body = proposed_body(self.view, block, transactions)
                 checked = await self._check_certified(block.header, body, block.id_list())
             await self._commit(checked, certificate)
 
     async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
         """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
-        for block in blocks:
-            body, epoch = self._body(block), self._header(block).epoch
-            ids = self._hashed(body.transactions)
-            transactions = self._decode(body.transactions, ids)
-            await self._verify(epoch, body.transactions, transactions)
-            if len(self._ahead) >= AHEAD_MAX:
-                del self._ahead[next(iter(self._ahead))]
-            self._ahead[header_hash(block.header)] = _Ahead(block, body, ids, transactions)
+        await self._checker.verify_ahead(blocks)
 
     def forget_ahead(self) -> None:
         """What was verified ahead and not committed is not waited for any more."""
-        self._ahead.clear()
+        self._checker.forget_ahead()
 
     async def import_block(self, block: RawBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
@@ -511,7 +319,7 @@ class Chain:
         """
         async with self._turn:
             view = self.view
-            header = self._header(block)
+            header = header_of(block)
             try:
                 certificate = decode_certificate(block.certificate)
             except MalformedBytes as error:
@@ -524,16 +332,13 @@ class Chain:
                 hash_,
             ):
                 raise PeerError("WRONG_BLOCK", f"height {header.height} after {view.height}")
-            ahead = self._ahead.pop(hash_, None)
-            if ahead is None or ahead.block is not block:
-                body = self._body(block)
-                ahead = _Ahead(block, body, self._hashed(body.transactions), None)
+            ahead = self._checker.take_ahead(block, hash_)
             body, ids = ahead.body, ahead.ids
             view = validity.view_for(view, body.recovery)
             fault = certificate_fault(certificate, view.next_validators, view.chain_id, view.epoch)
             if fault is not None:
                 raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
-            checked = self._checked.get(hash_)
+            checked = self._checker.known(hash_)
             if checked is None:
                 if (
                     txs_root(ids) != header.txs_root
@@ -545,23 +350,11 @@ class Chain:
             await self._commit(checked, certificate)
             return True
 
-    def _header(self, block: RawBlock) -> Header:
-        try:
-            return decode_header(block.header)
-        except MalformedBytes as error:
-            raise PeerError("MALFORMED", error.detail) from error
-
-    def _body(self, block: RawBlock) -> Body:
-        try:
-            return decode_body(block.body)
-        except MalformedBytes as error:
-            raise PeerError("MALFORMED", error.detail) from error
-
     async def _check_certified(
         self, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
     ) -> CheckedBlock:
         try:
-            return await self._check(self.view, header_raw, body, ids, decoded)
+            return await self._checker.check(self.view, header_raw, body, ids, decoded)
         except PeerError as error:
             raise InvariantViolation(
                 f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"
@@ -591,12 +384,12 @@ class Chain:
         asyncio.get_running_loop().call_soon(self._on_committing, committing)  # runs while the batch is being written
         await self._write(batch)
         written_s = time.perf_counter()
-        self._note_speed(len(block.body_raw), executed_s - begun_s)
+        self._builder.note_speed(len(block.body_raw), executed_s - begun_s)
         with self._steps.of("commit"):
             waits_for_older = self.view.epoch < block.header.epoch  # not where ``recover apply`` put the epoch in force
             self.view, self.certificate, self.synced_position = applied.view, certificate, position
             self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
-            self._checked.clear()
+            self._checker.head_moved()
             ids = tuple(tx_id for tx_id, _ in block.transactions)
             expired = self.mempool.remove_committed(ids, block.header.time_ms)
             if waits_for_older:

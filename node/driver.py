@@ -70,7 +70,8 @@ from ledger.votes import ValidatorEntry, quorum
 from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
 
-from .chain import Chain, Committed, Committing
+from .building import Committing
+from .chain import Chain, Committed
 from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool

@@ -19,17 +19,10 @@ from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from ledger.votes import Certificate
 from node.blockstore import BlockReader, HeadRecord
-from node.chain import (
-    AHEAD_MS_MAX,
-    BEHIND_MS_MAX,
-    EXECUTION_S,
-    FILL_BYTES_MIN,
-    SPEED_BODY_BYTES_MIN,
-    CheckedBlock,
-    Committed,
-    Committing,
-)
+from node.building import EXECUTION_S, FILL_BYTES_MIN, SPEED_BODY_BYTES_MIN, Builder, Committing
+from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, Committed
 from node.chain import Chain as NodeChain
+from node.checking import CheckedBlock
 from node.resume import load_view
 from node.wire import RawBlock
 from tests.ledger.chain import START_MS, Block, Chain, seed
@@ -251,14 +244,15 @@ async def test_a_block_below_the_head_is_ignored() -> None:
 
 def test_a_proposer_fills_no_more_than_this_machine_executes_quickly() -> None:
     chain = open_chain(Chain().genesis)
+    builder: Builder = chain._builder
     allowed = chain.view.params.block_bytes_max
-    assert chain._room(chain.view) == allowed, "nothing was measured yet"
-    chain._note_speed(SPEED_BODY_BYTES_MIN - 1, 60.0)
-    assert chain._room(chain.view) == allowed, "a small body says nothing"
-    chain._note_speed(allowed, 2.5 * EXECUTION_S)
-    assert chain._room(chain.view) == int(allowed / 2.5)
-    chain._note_speed(allowed, 600.0)
-    assert chain._room(chain.view) == FILL_BYTES_MIN, "a slow machine still proposes"
+    assert builder.room(chain.view) == allowed, "nothing was measured yet"
+    builder.note_speed(SPEED_BODY_BYTES_MIN - 1, 60.0)
+    assert builder.room(chain.view) == allowed, "a small body says nothing"
+    builder.note_speed(allowed, 2.5 * EXECUTION_S)
+    assert builder.room(chain.view) == int(allowed / 2.5)
+    builder.note_speed(allowed, 600.0)
+    assert builder.room(chain.view) == FILL_BYTES_MIN, "a slow machine still proposes"
 
 
 @pytest.mark.asyncio
@@ -287,7 +281,9 @@ async def test_the_next_block_is_assembled_while_this_one_is_written_without_the
         begun.set()
 
     chain = open_chain(source.genesis, store, clock, write=write, on_committing=committing)
-    chain._byte_s = 1.0  # a machine so slow that a few hundred fill a block
+    chain._builder.note_speed(
+        SPEED_BODY_BYTES_MIN, SPEED_BODY_BYTES_MIN
+    )  # a second a byte: a machine so slow that a few hundred fill a block
     candidate = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
     waiting = [source.transaction("clock", AdvanceClock(START_MS + (day + 2) * MS_PER_DAY)) for day in range(600)]
     put(chain, source, candidate, *waiting)

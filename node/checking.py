@@ -1,0 +1,213 @@
+"""Whether a block is valid on the head, rule by rule, and what was found of the blocks in flight (DESIGN §2).
+
+Rules of this file
+
+* The head belongs to ``node.chain``: it comes in as a value (``HeightView``) and is never kept here.
+* A block is decoded, hashed and its signatures verified once: what was found valid is remembered by its hash until the
+  head moves, and so is what synchronisation had verified before a block's turn.
+* What is wrong with a block is a ``PeerError``; what that means, a refused proposal or our own bug, the caller knows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consensus.messages import CompactBlock
+from ledger import protocol, validity
+from ledger.blocks import Body, Header, decode_body, decode_header, header_hash
+from ledger.codec import encode
+from ledger.errors import MalformedBytes, PeerError, TransactionRejected
+from ledger.recovery import same_record
+from ledger.transactions import Transaction, transaction_id
+from ledger.validity import HeightView
+
+from .blockstore import BlockReader
+from .decoded import Decoder
+from .mempool import Mempool
+from .steps import Steps
+from .verified import TransactionVerifier
+from .wire import RawBlock
+
+CHECKED_MAX: Final = 64
+AHEAD_MAX: Final = 256
+"""Blocks remembered as verified ahead; a few answers of synchronisation."""
+
+Decoded = tuple[tuple[bytes, Transaction], ...]
+"""Transactions in body order: id and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBlock:
+    """A block found valid on the head of that moment."""
+
+    height: int
+    hash: bytes
+    header: Header
+    header_raw: bytes
+    body: Body
+    body_raw: bytes
+    """The body, encoded once."""
+    transactions: Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class AheadBlock:
+    """A peer's block whose signatures were verified before its turn has come."""
+
+    block: RawBlock
+    body: Body
+    ids: list[bytes]
+    transactions: Decoded | None
+    """None: not decoded yet, nor verified."""
+
+
+class Checker:
+    """See the head of this file."""
+
+    def __init__(
+        self,
+        *,
+        blocks: BlockReader,
+        mempool: Mempool,
+        signatures: TransactionVerifier,
+        decoder: Decoder,
+        steps: Steps,
+        protocol_newest: int,
+    ) -> None:
+        self._blocks = blocks
+        self._mempool = mempool
+        self._signatures = signatures
+        self._decoder = decoder
+        self._steps = steps
+        self._protocol_newest = protocol_newest
+        self._checked: dict[bytes, CheckedBlock] = {}
+        self._ahead: dict[bytes, AheadBlock] = {}
+
+    # ---- what was found ----
+
+    def known(self, hash_: bytes) -> CheckedBlock | None:
+        """The block of this hash, if it was found valid on the present head."""
+        return self._checked.get(hash_)
+
+    def remember(self, block: CheckedBlock) -> None:
+        """It is valid on the present head."""
+        if len(self._checked) >= CHECKED_MAX:
+            del self._checked[next(iter(self._checked))]
+        self._checked[block.hash] = block
+
+    def head_moved(self) -> None:
+        """Nothing that was found is of the present head any more."""
+        self._checked.clear()
+
+    # ---- the rules ----
+
+    async def check(
+        self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
+    ) -> CheckedBlock:
+        """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``.
+
+        ``decoded``: the transactions, when they were decoded and their signatures verified before.
+        Raises ``OperatorError`` PROTOCOL_UPGRADE_NEEDED.
+        """
+        check_spoken(view, self._protocol_newest)
+        try:
+            header = decode_header(header_raw)
+        except MalformedBytes as error:
+            raise PeerError("HEADER_MALFORMED", error.detail) from error
+        view = validity.view_for(view, body.recovery)
+        with self._steps.of("check"):
+            validity.check_header(view, header, header_raw)
+            transactions = self._decode(body.transactions, ids) if decoded is None else decoded
+            body_raw = encode(body)
+            validity.check_body(view, header, body, transactions, body_bytes=len(body_raw))
+            for tx_id, transaction in transactions:
+                # What waits in the mempool was not committed: a commit removes it from there.
+                if tx_id not in self._mempool and self._blocks.seen(tx_id, transaction.valid_until_ms):
+                    raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
+        if decoded is None:
+            await self._verify(view.epoch, body.transactions, transactions)
+        return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, body_raw, transactions)
+
+    def decoded(self, tx_id: bytes, raw: bytes) -> Transaction:
+        """The transaction of these bytes; one that waits here was decoded before. Raises ``TransactionRejected``."""
+        entry = self._mempool.get(tx_id)
+        return self._decoder.decode(tx_id, raw) if entry is None else entry.transaction
+
+    def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
+        self._steps.count("hash", len(raws))
+        return [transaction_id(raw) for raw in raws]
+
+    def _decode(self, raws: Sequence[bytes], ids: Sequence[bytes]) -> Decoded:
+        decoded = []
+        for tx_id, raw in zip(ids, raws, strict=True):
+            try:
+                decoded.append((tx_id, self.decoded(tx_id, raw)))
+            except TransactionRejected as error:
+                raise PeerError("BAD_TRANSACTION", str(error)) from error
+        return tuple(decoded)
+
+    async def _verify(self, epoch: int, raws: Sequence[bytes], transactions: Decoded) -> None:
+        items = [(tx_id, raw, transaction) for raw, (tx_id, transaction) in zip(raws, transactions, strict=True)]
+        verdicts = await self._signatures.verify(items, epoch, urgent=True)
+        for (tx_id, _, _), valid in zip(items, verdicts, strict=True):
+            if not valid:
+                raise PeerError("BAD_TRANSACTION", f"the signature of {tx_id.hex()}")
+
+    # ---- blocks of synchronisation ----
+
+    async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
+        """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
+        for block in blocks:
+            body, epoch = body_of(block), header_of(block).epoch
+            ids = self._hashed(body.transactions)
+            transactions = self._decode(body.transactions, ids)
+            await self._verify(epoch, body.transactions, transactions)
+            if len(self._ahead) >= AHEAD_MAX:
+                del self._ahead[next(iter(self._ahead))]
+            self._ahead[header_hash(block.header)] = AheadBlock(block, body, ids, transactions)
+
+    def forget_ahead(self) -> None:
+        """What was verified ahead and not committed is not waited for any more."""
+        self._ahead.clear()
+
+    def take_ahead(self, block: RawBlock, hash_: bytes) -> AheadBlock:
+        """What was verified of this block ahead, now its turn has come; else only its ids. Raises ``PeerError``."""
+        ahead = self._ahead.pop(hash_, None)
+        if ahead is None or ahead.block is not block:
+            body = body_of(block)
+            ahead = AheadBlock(block, body, self._hashed(body.transactions), None)
+        return ahead
+
+
+def check_spoken(view: HeightView, protocol_newest: int) -> None:
+    """Go on above the head only when this program speaks the next block's version.
+
+    Raises ``OperatorError`` PROTOCOL_UPGRADE_NEEDED.
+    """
+    protocol.check_known(view.version, view.height + 1, protocol_newest)
+
+
+def proposed_body(view: HeightView, block: CompactBlock, transactions: Sequence[bytes]) -> Body:
+    """The body of a proposal. Of a recovery record that says the same our own copy is taken: its signatures are in
+    order, and those of the other copy nothing binds.
+    """
+    ours, theirs = view.recovery, block.recovery
+    if ours is not None and theirs is not None and same_record(ours, theirs):
+        theirs = ours
+    return Body(tuple(transactions), block.evidence, block.parent_certificate, theirs)
+
+
+def header_of(block: RawBlock) -> Header:
+    """The header of a block that a peer sent. Raises ``PeerError``."""
+    try:
+        return decode_header(block.header)
+    except MalformedBytes as error:
+        raise PeerError("MALFORMED", error.detail) from error
+
+
+def body_of(block: RawBlock) -> Body:
+    """The body of a block that a peer sent. Raises ``PeerError``."""
+    try:
+        return decode_body(block.body)
+    except MalformedBytes as error:
+        raise PeerError("MALFORMED", error.detail) from error
