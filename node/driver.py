@@ -8,11 +8,11 @@ Rules of this file
 * Everything runs in the event loop's thread; ``_feed`` is not re-entered, so effects keep their order.
 * A peer's rubbish is a ``PeerError`` to the caller, who ends the link; a broken rule found later is ``Blame``.
 * At a height whose version of the protocol this program does not speak it takes no part: nothing is opened or signed.
-* A block is due for the reasons of CONSENSUS §2; each reason is told to the core at most once a height.
+* When a block is due ``node.due`` says.
 """
 
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from consensus.context import HeightContext
@@ -32,7 +32,6 @@ from consensus.effects import (
     Send,
     SetTimer,
     Sign,
-    SignRequest,
 )
 from consensus.events import (
     BlockBuilt,
@@ -63,24 +62,22 @@ from consensus.messages import (
     decode_message,
     encode_message,
 )
-from consensus.records import Record
 from consensus.state import HeightState
 from ledger.errors import InvariantViolation, PeerError
-from ledger.votes import ValidatorEntry, quorum
+from ledger.votes import ValidatorEntry
 from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
 
 from .building import Committing
 from .chain import Chain, Committed
+from .due import DueWatch, Gossip
 from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool
 from .roster import Roster
+from .seat import Seat
 from .steps import Phases, Steps
 
-PUSH_AGAIN_S: Final = 5.0
-"""Transactions that still wait are pushed to all again so often (CONSENSUS §2)."""
-PUSH_AGAIN_MAX: Final = 256
 DISK_LOW: Final = "the disk is nearly full"
 """Why a validator that has little free disk does not vote."""
 
@@ -91,46 +88,6 @@ class Links(Protocol):
     def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool: ...
 
     def penalize(self, peer: bytes, error: PeerError) -> None: ...
-
-
-class SigningLog(Protocol):
-    """What the driver needs of the signing log (``node.votelog``)."""
-
-    def append(self, records: Iterable[Record]) -> Position: ...
-
-    def batched(self, position: Position) -> None: ...
-
-    def compact(self, epoch: int, height: int) -> None: ...
-
-
-class Safety(Protocol):
-    """What the driver needs of ``SafetyRules``, here or in a signer's process."""
-
-    def begin(self, epoch: int, height: int, validator_keys: tuple[bytes, ...]) -> None: ...
-
-    def recorded(self, records: Iterable[Record]) -> None: ...
-
-    def sign(self, request: SignRequest) -> bytes: ...
-
-    def beacon_proof(self, alpha: bytes) -> bytes: ...
-
-
-class Gossip(Protocol):
-    """What the driver needs of the transactions' gossip."""
-
-    def submit(self, transaction_id: bytes, raw: bytes) -> None: ...
-
-    def holders(self, transaction_id: bytes) -> frozenset[bytes]: ...
-
-
-class Seat:
-    """What makes a node a validator: its keys, its record, its log. An observer has none."""
-
-    def __init__(self, keys: tuple[bytes, ...], safety: Safety, log: SigningLog) -> None:
-        self.keys = keys
-        """Our validator public keys, the present one first."""
-        self.safety = safety
-        self.log = log
 
 
 class Driver:
@@ -186,11 +143,9 @@ class Driver:
         self._held: deque[Persist] = deque()
         self._holds: dict[str, None] = {}
         """Why nothing is made durable now, in the order in which the reasons came up."""
-        self._said: set[DueReason] = set()
-        self._due_timer: TimerHandle | None = None
-        self._watching_old = False
-        """Whether the due timer runs off soon enough for the transactions that wait."""
-        self._pushed_s = 0.0
+        self._due = DueWatch(
+            chain=chain, mempool=mempool, evidence=evidence, gossip=gossip, clock=clock, tell=self._block_due
+        )
         self.rounds_above_zero = 0
         """Blocks decided in a round above 0, since the start."""
 
@@ -281,13 +236,11 @@ class Driver:
 
     def pending(self) -> None:
         """Transactions have entered the mempool."""
-        self._say(DueReason.PENDING)
-        if not self._watching_old:
-            self._watch_due()
+        self._due.pending()
 
     def evidence_waits(self) -> None:
         """A new piece of evidence waits for a block."""
-        self._say(DueReason.EVIDENCE)
+        self._due.say(DueReason.EVIDENCE)
 
     def hold(self, why: str = DISK_LOW) -> None:
         """Sign nothing from now on: what is to be made durable waits."""
@@ -308,8 +261,7 @@ class Driver:
         self._stopped = True
         for timer in self._timers.values():
             timer.cancel()
-        if self._due_timer is not None:
-            self._due_timer.cancel()
+        self._due.stop()
 
     # ---- heights ----
 
@@ -331,50 +283,13 @@ class Driver:
             self._seat.safety.begin(context.epoch, context.height, validator_keys)
             self._seat.log.batched(self._chain.synced_position)
         self._forget_held(context.height)
-        self._said.clear()
         self._phases.begin()
         self._feed(HeightStarted(context, self._random_bytes(NONCE_BYTES)))
-        if len(self._mempool):
-            self._say(DueReason.PENDING)
-        if len(self._evidence):
-            self._say(DueReason.EVIDENCE)
-        self._watch_due()
+        self._due.height_opened()
 
-    def _watch_due(self) -> None:
-        """Say what is due now, and look again when the next thing may be."""
-        if self._stopped:
-            return
-        if self._due_timer is not None:
-            self._due_timer.cancel()
-        chain = self._chain
-        wait_ms = chain.due_in_ms()
-        if wait_ms <= 0:
-            self._say(DueReason.DEADLINE if chain.deadline_due() else DueReason.HEARTBEAT)
-            wait_ms = chain.view.params.heartbeat_ms
-        self._watching_old = len(self._mempool) > 0
-        if self._watching_old:
-            bound_ms = chain.view.params.announce_bound_ms
-            self._watch_old(bound_ms)
-            wait_ms = min(wait_ms, bound_ms)
-        self._due_timer = self._clock.call_later(wait_ms / 1_000, self._watch_due)
-
-    def _watch_old(self, bound_ms: int) -> None:
-        now_ms = self._clock.time_ms()
-        if self._mempool.oldest_due(bound_ms, quorum(len(self._chain.view.next_validators)), now_ms) is not None:
-            self._say(DueReason.ANNOUNCED)
-        now_s = self._clock.monotonic_s()
-        if now_s - self._pushed_s >= PUSH_AGAIN_S:
-            self._pushed_s = now_s
-            for tx_id in self._mempool.older_than(int(PUSH_AGAIN_S * 1_000), now_ms, PUSH_AGAIN_MAX):
-                entry = self._mempool.get(tx_id)
-                if entry is not None:
-                    self._gossip.submit(tx_id, entry.raw)
-
-    def _say(self, reason: DueReason) -> None:
-        if reason not in self._said:
-            self._said.add(reason)
-            self._phases.reached("due")
-            self._feed(BlockDue(self._chain.height + 1, reason))
+    def _block_due(self, reason: DueReason) -> None:
+        self._phases.reached("due")
+        self._feed(BlockDue(self._chain.height + 1, reason))
 
     # ---- events and effects ----
 

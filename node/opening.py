@@ -23,11 +23,11 @@ from ledger.store import Batch
 from ledger.validity import HeightView
 
 from .config import Config
-from .driver import Seat
 from .files import Files
 from .founding import read_signed_genesis
 from .keys import NodeKeys
 from .resume import load_view
+from .seat import Seat
 from .signer.remote import RemoteSigner, open_remote
 from .snapshot_place import DATABASE_DIRECTORY as DATABASE_DIRECTORY
 from .snapshot_place import take_over

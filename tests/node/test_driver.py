@@ -45,9 +45,11 @@ from ledger.errors import InvariantViolation, MalformedBytes, PeerError
 from ledger.store import MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from ledger.votes import Prepare
-from node.driver import PUSH_AGAIN_S, Driver, Seat
+from node.driver import Driver
+from node.due import PUSH_AGAIN_S
 from node.evidence import EvidencePool
 from node.roster import make_roster
+from node.seat import Seat
 from p2p.clock import TimerHandle
 from p2p.limits import Channel
 from tests.ledger.chain import START_MS, Chain, seed
