@@ -29,7 +29,7 @@ def start(home: Path, check: bool, record_lost: bool, settings: tuple[str, ...])
     if check:
         _check(config)
         return Exit.OK.value
-    from node.app import run
+    from node.process import run
 
     return run(config)
 

@@ -11,18 +11,15 @@ Rules of this file
 import asyncio
 import gc
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 from consensus.core import Consensus
-from consensus.log import Position
 from ledger.blocks import Evidence
-from ledger.errors import HuzhuError, InvariantViolation, OperatorError
+from ledger.errors import HuzhuError, InvariantViolation
 from ledger.protocol import NEWEST
-from ledger.rows import Upgrade
 from p2p.clock import Clock, SystemClock
 from p2p.gossip import TransactionGossip
 from p2p.limits import Channel
@@ -45,7 +42,7 @@ from .files import Files
 from .health import Heartbeat
 from .joining import Joining
 from .keys import NodeKeys, load_node_keys
-from .logs import Log, NodeLog, summary
+from .logs import Log, NodeLog
 from .mempool import Limits, Mempool
 from .metrics import Metrics
 from .neighbours import VERSION, Neighbours
@@ -53,19 +50,17 @@ from .opening import check_clock, open_disk, read_genesis
 from .pool import PeerPool
 from .questions import Questions
 from .roster import SignerClasses
+from .shortage import Shortage
 from .snapshot_serve import SnapshotServer
-from .status import CLOCK_WARN_MS, Window
+from .status import Window
 from .steps import Steps
 from .sync import Sync
+from .upgrade_watch import UpgradeWatch
 from .verified import TransactionVerifier, VerifiedIds
 from .verifier import HERE_RECORDS_MAX, Verifier
 from .votelog import ROTATE_BYTES
 from .wire import Found, decode_found, encode_wire, is_found
 
-LOG_FULL: Final = "the disk is full: the signing log waits for room"
-DATABASE_FULL: Final = "the disk is full: the database waits for room"
-LOG_RETRY_S: Final = 1.0
-"""How often a signing log that met a full disk tries again."""
 SWITCH_INTERVAL_S: Final = 0.0005
 """A thread that comes back from an fsync gets the interpreter within this (DESIGN §6: 5 ms is too long)."""
 GC_THRESHOLD: Final = 50_000
@@ -104,8 +99,6 @@ class Node:
         self._files = files
         self._rotate_bytes = rotate_bytes
         self._protocol_newest = protocol_newest
-        self._upgrade: Upgrade | None = None
-        """The newest that was told to the log."""
         self.clock: Clock = clock or SystemClock(config.node.clock_offset_ms)
         self._node_log = NodeLog(config.log, config.log_path, name=config.node.name) if log is None else None
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
@@ -116,7 +109,6 @@ class Node:
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)
         self.reopening = False
         """Whether the node ended to be started anew: there is room again after a full disk, or a snapshot is there."""
-        self._log_full = False
         self._stop = asyncio.Event()
         self._fatal: asyncio.Future[None] | None = None
         self._api: ApiServer | None = None
@@ -176,7 +168,6 @@ class Node:
     def _make(self) -> None:
         """Make every part but the driver, which needs the tasks' group."""
         config, clock = self.config, self.clock
-        self._disk.watch(self._database_full)
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.steps = Steps()
         decoder = Decoder(self.steps)
@@ -288,10 +279,18 @@ class Node:
             coming=self.admission.raw,
             on_phase=lambda phase, seconds: self.metrics.phase_seconds.labels(phase).observe(seconds),
         )
+        self.shortage = Shortage(
+            disk=self._disk,
+            guard=self.disk,
+            driver=self.driver,
+            clock=self.clock,
+            log=self.log,
+            reopen=self._reopen,
+            synced=self.metrics.fsync_seconds.labels("signing").observe,
+        )
+        self._disk.watch(self.shortage.database_full)
         if self._disk.vote_log is not None:
-            self._disk.vote_log.start(loop.call_soon_threadsafe, self._durable, self._log_stalled)
-        if not self.disk.has_room:
-            self.driver.hold()
+            self._disk.vote_log.start(loop.call_soon_threadsafe, self.shortage.durable, self.shortage.log_stalled)
         self.window = Window(
             name=self.config.node.name,
             version=VERSION,
@@ -314,7 +313,8 @@ class Node:
         self.chain.listen(self.snapshots.committed)
         self.chain.listen(self.window.committed)
         self.chain.listen(self._settled)
-        self.chain.listen(lambda committed: self._watch_upgrade())
+        upgrades = UpgradeWatch(self.chain, self.log, self._bug)
+        self.chain.listen(lambda committed: upgrades.look())
         await self.network.start(tasks)
         self.neighbours.tell_addresses()
         api = await self._start_api()
@@ -329,7 +329,7 @@ class Node:
         address = self.network.address
         if address is None:
             raise InvariantViolation("the network listens nowhere")
-        self._watch_upgrade()
+        upgrades.look()
         self.log.info("started", height=self.chain.height, p2p=_shown(address), api=_shown(api))
         if ready is not None:
             ready(Started(self.keys.node.public, self.genesis.chain_id, address, api))
@@ -369,8 +369,8 @@ class Node:
             "joining told": self.joining.tell(),
             "application": self.joining.ask(),
             "heartbeat": self.heartbeat.run(),
-            "disk": self.disk.run(self._room_changed),
-            "summary": self._summaries(),
+            "disk": self.disk.run(self.shortage.room_changed),
+            "summary": self.window.summaries(self.log, self.config.log.summary_seconds),
             "fatal": self._await_fatal(),
         }
 
@@ -410,65 +410,6 @@ class Node:
         if self._fatal is not None:
             await self._fatal
 
-    def _durable(self, position: Position) -> None:
-        log = self._disk.vote_log
-        if log is not None:
-            self.metrics.fsync_seconds.labels("signing").observe(log.sync_s)
-        self.driver.durable(position)
-        if self._log_full:
-            self._log_full = False
-            self.log.info("signing resumes", why="the signing log has room again")
-            self.driver.release(LOG_FULL)
-
-    def _log_stalled(self, error: OperatorError) -> None:
-        log = self._disk.vote_log
-        if error.code != "DISK_FULL" or log is None:
-            raise error
-        if not self._log_full:
-            self._log_full = True
-            self.log.error("signing stopped", why=error.what, next=error.next)
-            self.driver.hold(LOG_FULL)
-        self.clock.call_later(LOG_RETRY_S, log.retry)
-
-    def _database_full(self, error: OperatorError) -> None:
-        self.disk.refused(self._disk.store.reopening_bytes())
-        self.log.error("storing stopped", why=error.what, next="free some space", shortage=self.disk.shortage)
-        self.driver.hold(DATABASE_FULL)
-
-    def _room_changed(self, has_room: bool) -> None:
-        if has_room and self._disk.full:
-            self.log.info("storing resumes: the node starts anew", free_bytes=self.disk.free_bytes)
-            self._reopen()
-        elif has_room:
-            self.log.info("signing resumes", free_bytes=self.disk.free_bytes)
-            self.driver.release()
-        else:
-            self.log.error("signing stopped", why="little free disk", free_bytes=self.disk.free_bytes)
-            self.driver.hold()
-
-    async def _summaries(self) -> None:
-        every_s = self.config.log.summary_seconds
-        while every_s:
-            await asyncio.sleep(every_s)
-            status = self.window.status()
-            summary(
-                self.log,
-                {
-                    "height": self.chain.height,
-                    "round": status.round,
-                    "peers": status.peers_connected,
-                    "behind": status.best_height - self.chain.height,
-                    "eta_s": status.eta_seconds,
-                    "mempool": len(self.mempool),
-                    "signing": status.signing,
-                    "clock_offset_ms": status.clock_offset_ms,
-                },
-            )
-            if abs(status.clock_offset_ms or 0) > CLOCK_WARN_MS:
-                self.log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
-            if self.chain.upgrade_needed is not None:
-                self.log.warning("protocol upgrade needed", why=self.chain.upgrade_needed)
-
     # ---- what follows a block ----
 
     def _committed(self, committed: Committed) -> None:
@@ -480,20 +421,6 @@ class Node:
     def _settled(self, committed: Committed) -> None:
         self.admission.door.committed(len(committed.ids), len(self.mempool), self.clock.monotonic_s())
         self.waiters.settled((*committed.ids, *committed.expired), lambda: _results(committed))
-
-    def _watch_upgrade(self) -> None:
-        """Last of the listeners: tell of an upgrade when it is decided; end before a block that we do not speak."""
-        ahead, chain = self.chain.view.upgrade, self.chain
-        if ahead != self._upgrade and ahead is not None and ahead.height > chain.height:
-            self.log.info("protocol upgrade decided", version=ahead.version, from_height=ahead.height)
-            if chain.upgrade_needed is not None:
-                self.log.warning("protocol upgrade needed", why=chain.upgrade_needed)
-        self._upgrade = ahead
-        try:
-            chain.check_spoken()
-        except OperatorError as error:
-            self.log.error("stopping before the upgrade", why=f"{error.what}: {error.why}", next=error.next)
-            self._bug(error)
 
     def _own_index(self) -> int | None:
         seat = self._disk.seat
@@ -597,25 +524,3 @@ def _first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
         else:
             leaves.append(error)
     return next((error for error in leaves if isinstance(error, HuzhuError)), leaves[0])
-
-
-async def _run(config: Config) -> None:
-    """One node after the other, until one ends that is not to be started anew."""
-    loop = asyncio.get_running_loop()
-    reopening = True
-    while reopening:
-        node = Node(config)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, node.stop)
-        try:
-            await node.run()
-        except InvariantViolation as error:
-            node.log.error("invariant violated", error=str(error), exc_info=error)
-            raise
-        reopening = node.reopening
-
-
-def run(config: Config) -> int:
-    """Run the node of ``config`` until SIGTERM or SIGINT; the exit status. Raises ``OperatorError``."""
-    asyncio.run(_run(config))
-    return 0

@@ -1,5 +1,6 @@
 """Where a node is, as values for its API, its logs and its metrics. Read from the parts; it changes none of them."""
 
+import asyncio
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,6 +20,7 @@ from .driver import Driver
 from .health import Heartbeat
 from .joining import Joining
 from .keys import NodeKeys
+from .logs import Log, summary
 from .mempool import Mempool
 from .metrics import Metrics
 from .sync import Sync
@@ -202,6 +204,29 @@ class Window:
         codes = Counter(receipt.code for receipt in committed.receipts if isinstance(receipt.subject, bytes))
         for code, count in codes.items():
             metrics.transactions.labels(code).inc(count)
+
+    async def summaries(self, log: Log, every_s: float) -> None:
+        """One line an interval, for ever; nothing at all when the interval is 0."""
+        while every_s:
+            await asyncio.sleep(every_s)
+            status = self.status()
+            summary(
+                log,
+                {
+                    "height": self._chain.height,
+                    "round": status.round,
+                    "peers": status.peers_connected,
+                    "behind": status.best_height - self._chain.height,
+                    "eta_s": status.eta_seconds,
+                    "mempool": len(self.mempool),
+                    "signing": status.signing,
+                    "clock_offset_ms": status.clock_offset_ms,
+                },
+            )
+            if abs(status.clock_offset_ms or 0) > CLOCK_WARN_MS:
+                log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
+            if self._chain.upgrade_needed is not None:
+                log.warning("protocol upgrade needed", why=self._chain.upgrade_needed)
 
     def render_metrics(self) -> bytes:
         """The text of ``/metrics``."""
