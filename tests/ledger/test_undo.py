@@ -10,7 +10,11 @@ from ledger.store import LENGTHS, SEALED, Batch, MemoryStore, Overlay
 from ledger.tables import Table, Tables
 from ledger.undo import Undo
 
-ROWS = st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=600)
+ROWS = st.builds(
+    lambda count, value: [value + b"%d" % number for number in range(count)],
+    st.integers(1, 600),
+    st.binary(max_size=200),
+)
 PUTS = st.lists(st.tuples(st.integers(0, 599), st.binary(min_size=1, max_size=200)), max_size=20)
 TABLE = Table.MEMBERS
 

@@ -1,0 +1,125 @@
+"""The tables of a block in the making: what is read, kept open and written, each as often as it must be."""
+
+from collections import Counter
+
+import pytest
+
+from ledger import tables as tables_module
+from ledger.store import LENGTHS, NODES, ROWS, MemoryStore, Overlay
+from ledger.tables import MissingRow, Table, TableReader, Tables
+from tests.ledger.test_tables import assert_proves, committed, rows_of, slow_state_root, slow_table_root
+
+
+class Watched(Overlay):
+    """Counts the values that are read and written."""
+
+    def __init__(self, base: MemoryStore) -> None:
+        super().__init__(base)
+        self.reads: Counter[bytes] = Counter()
+        self.puts: Counter[bytes] = Counter()
+
+    def get(self, key: bytes) -> bytes | None:
+        self.reads[key] += 1
+        return super().get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self.puts[key] += 1
+        super().put(key, value)
+
+    def read_pages(self) -> int:
+        return sum(count for key, count in self.reads.items() if key[:1] == ROWS)
+
+
+@pytest.mark.parametrize("size", [0, 16, 32])
+def test_the_row_behind_a_full_page_is_missing_and_not_lost(size: int) -> None:
+    store = committed((Table.PLANS, rows_of(size)))
+    for reader in (TableReader(store), Tables(Overlay(store))):
+        with pytest.raises(MissingRow) as caught:
+            reader.get(Table.PLANS, size)
+        assert (caught.value.table, caught.value.row_id) == (Table.PLANS, size)
+
+
+def test_a_scan_begins_with_row_0() -> None:
+    reader = TableReader(committed((Table.PLANS, rows_of(20))))
+    assert list(reader.scan(Table.PLANS)) == list(enumerate(rows_of(20)))
+
+
+@pytest.mark.parametrize("table", [Table.META, Table.CONTRADICTIONS])
+def test_the_first_and_the_last_table_are_in_the_root(table: Table) -> None:
+    tables = Tables(Overlay(MemoryStore()))
+    tables.append(table, b"a row")
+    rows = [b"", b"a row"] if table is Table.META else [b"a row"]
+    assert tables.root() == slow_state_root({table: rows})
+
+
+def test_the_root_of_a_table_and_a_proof_are_of_all_changes_so_far() -> None:
+    store = committed((Table.PLANS, rows_of(20)))
+    tables = Tables(Overlay(store))
+    tables.put(Table.PLANS, 3, b"new")
+    assert tables.table_root(Table.PLANS) == slow_table_root(Table.PLANS, [*rows_of(3), b"new", *rows_of(20)[4:]])
+    tables = Tables(Overlay(store))
+    tables.put(Table.PLANS, 3, b"new")
+    proof = tables.prove(Table.PLANS, 3)
+    assert proof.value == b"new"
+    assert_proves(tables, proof.root(), Table.PLANS, 3, b"new")
+
+
+def test_a_page_is_read_once_though_it_is_asked_for_often() -> None:
+    overlay = Watched(committed((Table.PLANS, rows_of(20))))
+    tables = Tables(overlay)
+    for row_id in (0, 3, 3, 15):
+        tables.get(Table.PLANS, row_id)
+        tables.put(Table.PLANS, row_id, b"x")
+    assert overlay.read_pages() == 1
+
+
+def test_pages_that_were_only_read_are_let_go_when_too_many_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 3)
+    rows = rows_of(100)
+    overlay = Watched(committed((Table.PLANS, rows)))
+    tables = Tables(overlay)
+    tables.put(Table.PLANS, 0, b"changed")
+    tables.get(Table.PLANS, 16)
+    tables.get(Table.PLANS, 32)
+    assert overlay.read_pages() == 3
+    for row_id in (0, 16, 32):
+        tables.get(Table.PLANS, row_id)
+    assert overlay.read_pages() == 3, "three may be open"
+    tables.get(Table.PLANS, 48)
+    assert overlay.read_pages() == 4
+    assert tables.get(Table.PLANS, 0) == b"changed"
+    assert overlay.read_pages() == 4, "a changed page is kept"
+    tables.get(Table.PLANS, 16)
+    assert overlay.read_pages() == 5, "one that was read is let go"
+    assert tables.root() == slow_state_root({Table.PLANS: [b"changed", *rows[1:]]})
+
+
+def test_a_page_that_was_only_read_is_not_written() -> None:
+    overlay = Watched(committed((Table.MEMBERS, rows_of(300))))
+    tables = Tables(overlay)
+    tables.get(Table.MEMBERS, 200)
+    tables.put(Table.MEMBERS, 7, b"x")
+    tables.root()
+    assert sorted(key[:1] for key in overlay.puts) == sorted([ROWS, NODES, NODES, LENGTHS])
+
+
+def test_what_is_written_is_written_once() -> None:
+    overlay = Watched(committed((Table.MEMBERS, rows_of(300))))
+    tables = Tables(overlay)
+    tables.put(Table.MEMBERS, 7, b"x")
+    tables.append(Table.MEMBERS, b"one more")
+    first = tables.root()
+    before = Counter(overlay.puts)
+    assert set(before.values()) == {1}
+    assert tables.root() == first
+    assert overlay.puts == before
+
+
+def test_a_row_may_be_changed_again_after_the_root() -> None:
+    """Its page is read again from what the root has written."""
+    tables = Tables(Overlay(committed((Table.MEMBERS, rows_of(20)))))
+    tables.put(Table.MEMBERS, 7, b"x")
+    tables.root()
+    assert tables.get(Table.MEMBERS, 7) == b"x"
+    tables.put(Table.MEMBERS, 8, b"y")
+    assert tables.root() == slow_state_root({Table.MEMBERS: [*rows_of(7), b"x", b"y", *rows_of(20)[9:]]})
