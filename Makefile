@@ -9,9 +9,10 @@ DEMO_DIR ?= build/demo
 DEMO_ARGS ?=
 SIM_SEEDS ?= 500
 SIM_DIR ?= build/simulation
+COMMANDS := build/commands
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-sabotage test lint sim sim-deep e2e e2e-deep interop deep mutants reference dist clean
+.PHONY: help setup demo demo-sabotage test lint sim sim-deep e2e e2e-deep commands interop deep mutants reference dist clean
 
 help: ## what can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /  make \1\t/' | expand -t 24
@@ -32,7 +33,7 @@ demo-sabotage: $(STAMP) ## alter one byte of a block, one bill, one account: the
 	$(BIN)/python -m tests.reference.sabotage $(DEMO_DIR)
 
 test: $(STAMP) ## unit and property tests
-	$(BIN)/python -m pytest -n auto tests --ignore=tests/simulator
+	COMMANDS_RUN=$(COMMANDS)/test.jsonl $(BIN)/python -m pytest -n auto tests --ignore=tests/simulator
 
 lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
@@ -41,7 +42,7 @@ lint: $(STAMP) ## ruff format and check, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 sim: $(STAMP) ## seeded simulation of whole networks: 500 seeds, every rare path reached, seeded bugs caught
-	$(BIN)/python -m pytest -n auto tests/simulator
+	COMMANDS_RUN=$(COMMANDS)/sim.jsonl $(BIN)/python -m pytest -n auto tests/simulator
 	$(BIN)/huzhu simulate --seeds 0..$$(($(SIM_SEEDS) - 1))
 
 sim-deep: $(STAMP) ## hours: 50,000 seeds, every boundary, every twin; stop and start it as you like
@@ -52,10 +53,13 @@ sim-deep: $(STAMP) ## hours: 50,000 seeds, every boundary, every twin; stop and 
 	$(BIN)/huzhu simulate --seeds 0..49999 --resume $(SIM_DIR)/seeds.jsonl
 
 e2e: $(STAMP) ## real processes: a short demo, kill -9, pauses, cuts, full disks, rubbish input
-	$(BIN)/python -m pytest tests/e2e -m e2e -x
+	COMMANDS_RUN=$(COMMANDS)/e2e.jsonl $(BIN)/python -m pytest tests/e2e -m e2e -x
 
 e2e-deep: $(STAMP) ## more of that, and longer: what docs/e2e-deep.md records
 	$(BIN)/python -m pytest tests/e2e -m e2e_deep
+
+commands: $(STAMP) ## after test, sim and e2e: these have run every command to its success and to a failure
+	$(BIN)/python -m tests.commands_run $(COMMANDS)/test.jsonl $(COMMANDS)/sim.jsonl $(COMMANDS)/e2e.jsonl
 
 interop: $(STAMP) ## public verifiers and tools against our formats
 	$(BIN)/python -m pytest tests/interop -m interop -x

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from ledger import calendar
 from node.admission import Admission, Source
 from node.keys import KeyKind, pair_of, write_key
 from tests.cli.proof_kit import serving
 from tests.ledger.chain import Chain, seed
 from tests.node.api_kit import FakeNode
+from tests.running import run
 
 
 class DecidingNode(FakeNode):

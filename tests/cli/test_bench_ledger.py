@@ -13,8 +13,8 @@ from cli.bench.ledger_probe import Appended
 from cli.bench.ledger_script import PERIODS, Script
 from cli.bench.ledger_tally import Tally
 from cli.bench.ledger_walk import Phase, Walk
-from cli.main import run
 from ledger.errors import OperatorError
+from tests.running import run
 
 MEMBERS = 1_000
 

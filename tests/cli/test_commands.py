@@ -6,7 +6,6 @@ import click
 import pytest
 
 from cli.claim import day_number
-from cli.main import run
 from cli.member import birth_month
 from cli.network import NETWORK_FILE, Founder, found, load
 from cli.output import listing, rmb, table
@@ -19,6 +18,7 @@ from ledger.genesis import parse_genesis
 from ledger.roles import Role
 from ledger.transactions import Enrol, Exit
 from node.config import load as load_config
+from tests.running import run
 
 
 def test_a_body_is_the_array_of_its_name_and_fields() -> None:

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from cli.claim import STEPS
-from cli.main import huzhu, run
+from cli.main import huzhu
 from cli.plan import _failures
 from ledger import calendar
 from ledger.claim_table import ClaimState
@@ -28,6 +28,7 @@ from tests.ledger import claim_kit
 from tests.ledger.chain import key
 from tests.ledger.claim_kit import PARAMS, person
 from tests.ledger.test_life import AID, CLAIMANT, MEMBERS
+from tests.running import run
 
 HEX = "ab" * 32
 GROUPS = ("claim", "jury", "gov", "org", "plan", "member")

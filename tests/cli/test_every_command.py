@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 import pytest
 
-from cli.main import run
 from tests.cli.command_tree import LEAVES, required
+from tests.running import run
 
 NOBODY = "http://127.0.0.1:9"
 """Where no node answers."""

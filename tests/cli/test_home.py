@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cli.home import ADDED, CREATED, KEPT, make_home
-from cli.main import run
 from cli.network import Founder, found
 from ledger.errors import OperatorError
 from ledger.genesis import parse_chain_params, parse_plan
 from ledger.roles import Role
+from tests.running import run
 
 CONFIGS = Path("configs")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import run
 from tests.node.network import Network
+from tests.running import run
 
 
 def result(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, object]:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from cli.links import CONNECTIONS_MAX, Proxy
-from cli.main import run
 from cli.network import Founder, alone, found, load, save
 from cli.ports import HOST, hold_ports
 from cli.testnet import default_params, default_plan
 from ledger.roles import Role
+from tests.running import run
 
 
 async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

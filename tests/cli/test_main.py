@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.main import COMMANDS, Commands, huzhu, run
+from cli.main import COMMANDS, Commands, huzhu
 from cli.version import UNKNOWN, checkout_commit
+from tests.running import run
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

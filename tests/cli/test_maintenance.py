@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from ledger.transactions import AdvanceClock
 from node.config import load
 from node.keys import load_node_keys
 from node.opening import DATABASE_DIRECTORY
 from tests.node.network import Network, running
+from tests.running import run
 
 NAME = "bank"
 

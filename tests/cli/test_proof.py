@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from ledger import proofs
 from ledger.blocks import decode_header
 from ledger.rows import Draw, Settlement
 from ledger.transactions import transaction_id
 from tests.cli.proof_kit import told_network
 from tests.node.api_kit import FakeNode
+from tests.running import run
 
 Network = tuple[FakeNode, str, Path]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from node.keys import write_key
 from tests.node.network import Network, running
+from tests.running import run
 
 LOST = ("bank", "firm-a", "firm-b")
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from ledger import bills
 from ledger.blocks import header_hash
 from ledger.codec import encode
@@ -15,6 +14,7 @@ from ledger.rows import Member
 from tests.cli.proof_kit import told_network
 from tests.ledger.proof_kit import CLAIMANTS, FAILING, LEAVER, RETURNED
 from tests.node.api_kit import FakeNode
+from tests.running import run
 
 Network = tuple[FakeNode, str, Path]
 

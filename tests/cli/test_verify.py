@@ -9,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cli.main import run
 from ledger.blocks import header_hash
 from ledger.blockwalk import BlockWalk
 from ledger.codec import decode, encode
@@ -18,6 +17,7 @@ from node.api import light
 from node.api.blocks import raw_block
 from tests.node.api_kit import FakeNode
 from tests.node.test_api_light import told_node
+from tests.running import run
 
 BLOCKS = 30
 """Enough of the told chain for enrolments, a clock that is stepped, deadlines and settlements."""

@@ -9,7 +9,6 @@ from typing import Any
 import msgpack
 import pytest
 
-from cli.main import run
 from cli.prooffile import chain_of, record_of
 from ledger.blocks import RecoveryRecord, header_hash
 from ledger.codec import encode
@@ -20,6 +19,7 @@ from node.api import light
 from node.blockstore import BlockReader, delete_content
 from tests.ledger.test_recovery import signed
 from tests.node.api_kit import FakeNode
+from tests.running import run
 
 BEFORE, AFTER = 3, 4
 FIRST = BEFORE + 1

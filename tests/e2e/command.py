@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cli.processes import command
+from tests.running import Ended, ended
 
 SECONDS: Final = 60.0
 
@@ -18,7 +19,7 @@ class Ran:
     """What one command left behind."""
 
     arguments: tuple[str, ...]
-    exit_code: int
+    exit_code: Ended
     stdout: str
     stderr: str
 
@@ -33,6 +34,7 @@ class Ran:
     def error(self) -> dict[str, str]:
         """The error object; checks its shape."""
         found = self.json
+        assert self.exit_code != 0, self
         assert set(found) == {"error"}, self
         assert set(found["error"]) == {"code", "what", "why", "next"}, self
         error: dict[str, str] = found["error"]
@@ -55,7 +57,7 @@ def huzhu(
         env={**os.environ, **(environ or {})},
         check=False,
     )
-    return Ran(texts, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Ran(texts, ended(texts, done.returncode), done.stdout.decode(), done.stderr.decode())
 
 
 def in_json(*arguments: str | Path, **options: Any) -> Ran:

@@ -31,6 +31,7 @@ from cli.processes import command
 from cli.testnet import consortium, default_params, default_plan
 from ledger.transactions import Enrol, sign_transaction
 from node.keys import KeyPair, read_key
+from tests.running import Ended, ended
 
 from .api import Api
 
@@ -139,7 +140,7 @@ class LiveNode:
         """Send a signal to the node's own process."""
         os.kill(self.pid, number)
 
-    def wait(self, seconds: float = STOP_SECONDS) -> int:
+    def wait(self, seconds: float = STOP_SECONDS) -> Ended:
         """The exit status, negative for a signal, once the process has ended. Raises ``EndToEndError``."""
         if self.process is None:
             raise EndToEndError(f"{self.name} was never started")
@@ -148,7 +149,7 @@ class LiveNode:
         except subprocess.TimeoutExpired as error:
             raise EndToEndError(f"{self.name} still runs after {seconds:.0f} s") from error
         self.process, self.paused = None, False
-        return status
+        return ended(["start"], status)
 
     def kill(self) -> None:
         """SIGKILL to the node alone; what it had started must end by itself."""

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from cli.processes import command
+from tests.running import Ended, ended
 
+from .command import in_json
 from .network import group_members, until
 
 pytestmark = pytest.mark.e2e
@@ -19,9 +21,9 @@ pytestmark = pytest.mark.e2e
 RUN_SECONDS = 120
 
 
-def huzhu(*arguments: str) -> tuple[int, dict[str, Any]]:
-    done = subprocess.run([*command(), *arguments, "--output", "json"], capture_output=True, timeout=RUN_SECONDS)
-    return done.returncode, json.loads(done.stdout)
+def huzhu(*arguments: str) -> tuple[Ended, dict[str, Any]]:
+    ran = in_json(*arguments, seconds=RUN_SECONDS)
+    return ran.exit_code, ran.json
 
 
 def test_a_short_demo_kills_a_proposer_joins_an_observer_and_satisfies_the_slow_oracle(tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_a_demo_that_is_told_to_end_leaves_no_node_behind(tmp_path: Path) -> Non
 
         leaders = until(lambda: found if len(found := running()) == 4 else None, 30, "four nodes run")
         os.kill(run.pid, signal.SIGTERM)
-        assert run.wait(30) != 0
+        assert ended(["demo"], run.wait(30)) == 1
     assert [member for leader in leaders for member in group_members(leader)] == []
 
 
@@ -81,7 +83,7 @@ def test_several_networks_at_once_and_nothing_is_left_after_down(tmp_path: Path)
             "regulator": True,
         }
     finally:
-        ended = [huzhu("testnet", "down", "--dir", str(place)) for place in places]
-    assert [code for code, _ in ended] == [0, 0]
+        downs = [huzhu("testnet", "down", "--dir", str(place)) for place in places]
+    assert [code for code, _ in downs] == [0, 0]
     assert [member for leader in leaders for member in group_members(leader)] == []
     assert huzhu("testnet", "down", "--dir", str(places[0]))[0] == 0

@@ -15,6 +15,7 @@ import pytest
 
 from cli.processes import command
 from node.keys import KeyKind, key_path
+from tests.running import Ended, ended
 
 from .load import Load
 from .network import COMMIT_SECONDS, STOP_SECONDS, LiveNetwork, LiveNode, group_members, until
@@ -58,7 +59,7 @@ class LiveSigner:
     def _ready_lines(self) -> int:
         return self._log.read_text().count("signer ready") if self._log.exists() else 0
 
-    def end(self, number: signal.Signals) -> int:
+    def end(self, number: signal.Signals) -> Ended:
         """Send a signal; the exit status."""
         if self._process is None:
             raise AssertionError("the signer was not started")
@@ -66,7 +67,7 @@ class LiveSigner:
         status, leader = self._process.wait(STOP_SECONDS), self._process.pid
         self._process = None
         assert not group_members(leader)
-        return status
+        return ended(["signer"], status)
 
     def __enter__(self) -> Self:
         return self

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from cli.main import run
 from ledger.store import Batch, MemoryStore, Overlay, Reader
 from ledger.tables import Table, TableReader, Tables
 from node.storage import open_store
 from tests.interop import tools
 from tests.ledger.proof_kit import told
+from tests.running import run
 
 pytestmark = pytest.mark.interop
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from cli import simulate as command
-from cli.main import run
 from simulator.bugs import planted
 from simulator.marks import MARKS
+from tests.running import run
 
 KEYS = {"seeds", "violations", "marks_unreached", "heights", "events", "seconds"}
 ONE_PROCESS = ("--processes", "1")
