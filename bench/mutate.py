@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import EnumMeta
 from typing import Any, Final
 
+EDITS: Final = 2
+"""Raise it when an edit changes something else under the same name: what is known of all mutants is then forgotten."""
 Edit = tuple[ast.AST, str, Any, str, ast.AST]
 """(node to change, its field, the field's new value, the change in words, the node whose line names it)."""
 
@@ -119,9 +121,12 @@ def _walk(node: ast.AST, prefix: str, scope: str, names: dict[str, Any]) -> Iter
 
 
 def _function(node: ast.FunctionDef | ast.AsyncFunctionDef, prefix: str, names: dict[str, Any]) -> Iterator[Any]:
-    """Defaults and decorators belong to the module, the body to the function."""
+    """Defaults belong to the module, the body to the function."""
+    outside = f"def {prefix}{node.name}"
+    for edit in _edits_of(node.args, names, top=False):
+        yield outside, edit
     for outer in (*node.args.defaults, *(default for default in node.args.kw_defaults if default is not None)):
-        yield from _walk(ast.Expr(outer), prefix, f"def {prefix}{node.name}", names)
+        yield from _walk(outer, prefix, outside, names)
     scope = prefix + node.name
     for edit in _edits_of(node, names, top=False):
         yield scope, edit
