@@ -5,8 +5,10 @@ is fed batches of fixed-size records through a pipe runs at 0.98 of a tight loop
 
 Rules of this file
 
-* A record is 128 bytes: public key, digest, signature. At most ``BATCH_RECORDS_MAX`` go into one batch and at most
+* A record is 128 bytes: public key, digest, signature. At most ``TOGETHER_MAX`` go into one batch and at most
   ``BATCHES_IN_FLIGHT`` batches to one worker: enough to keep it busy, little enough to lose when it dies.
+* Blocks that are caught up with come in bulk (``verify_bulk``): larger batches, for which nothing is remembered record
+  by record; any other record goes first.
 * Back-pressure: at most ``RECORDS_QUEUED_MAX`` records of a class wait; whoever brings more waits in turn.
 * Urgent records (a proposed block's transactions) go before others; none waits for more than what is in flight.
 * A record that is asked for again while it waits or is in flight is not sent again: one answer settles all.
@@ -31,6 +33,8 @@ from ledger.errors import InvariantViolation, OperatorError
 from . import verify_worker
 from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES, RESULT_BYTES
 
+TOGETHER_MAX: Final = 64
+"""Records a batch; what is urgent waits for no more than ``BATCHES_IN_FLIGHT`` batches of them, or of a bulk's."""
 HERE_RECORDS_MAX: Final = 4
 """So few are verified in this process when no batch waits: two switches of processes cost more than 60 µs each."""
 BATCHES_IN_FLIGHT: Final = 2
@@ -78,7 +82,21 @@ class _Job:
 
 _Part = tuple[_Job, int]
 """Who waits for a record: a job, and the record's position there."""
-_Batch = list[bytes]
+
+
+@dataclass(slots=True, eq=False)
+class _Bulk:
+    """A batch of one caller, whole."""
+
+    records: bytes
+    done: asyncio.Future[int]
+    """The bitmap."""
+
+    def __len__(self) -> int:
+        return len(self.records) // RECORD_BYTES
+
+
+_Batch = list[bytes] | _Bulk
 """Records sent together."""
 _NextBatch = Callable[[deque[_Batch]], Awaitable[bytes]]
 _Answered = Callable[[_Batch, int], None]
@@ -107,6 +125,7 @@ class Verifier:
         self._answer_timeout_s = answer_timeout_s
         self._urgent: deque[bytes] = deque()
         self._ordinary: deque[bytes] = deque()
+        self._bulk: deque[_Bulk] = deque()
         self._asked: dict[bytes, list[_Part]] = {}
         """Of each record that waits or is in flight: who wants to know."""
         self._sent: set[bytes] = set()
@@ -117,7 +136,7 @@ class Verifier:
 
     @property
     def queued(self) -> int:
-        """Records that wait to be sent to a worker."""
+        """Records that wait to be sent to a worker, those in bulk not counted."""
         return len(self._urgent) + len(self._ordinary)
 
     @property
@@ -138,8 +157,8 @@ class Verifier:
             return await self._verify_here(records)
         job = _Job(records, asyncio.get_running_loop().create_future(), [False] * len(records), len(records))
         queue = self._urgent if urgent else self._ordinary
-        for start in range(0, len(records), BATCH_RECORDS_MAX):
-            part = range(start, min(start + BATCH_RECORDS_MAX, len(records)))
+        for start in range(0, len(records), TOGETHER_MAX):
+            part = range(start, min(start + TOGETHER_MAX, len(records)))
             async with self._changed:
                 await self._changed.wait_for(lambda: self._closed or len(queue) < RECORDS_QUEUED_MAX)
                 if self._closed:
@@ -149,6 +168,32 @@ class Verifier:
                 self._changed.notify_all()
         return await job.done
 
+    async def verify_bulk(self, records: bytes) -> list[bool]:
+        """Whether the signature of each record is valid, in order; ``records`` are any number of 128 bytes each.
+
+        The caller bounds how many wait. Raises ``asyncio.CancelledError`` like ``verify``.
+        """
+        count, rest = divmod(len(records), RECORD_BYTES)
+        if rest:
+            raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
+        if self._count == 0:
+            singles = range(0, len(records), RECORD_BYTES)
+            return await self._verify_here([records[at : at + RECORD_BYTES] for at in singles])
+        size, loop = BATCH_RECORDS_MAX * RECORD_BYTES, asyncio.get_running_loop()
+        parts = [_Bulk(records[at : at + size], loop.create_future()) for at in range(0, len(records), size)]
+        async with self._changed:
+            if self._closed:
+                raise asyncio.CancelledError("the verifier has been shut down")
+            self._bulk.extend(parts)
+            self._changed.notify_all()
+        try:
+            results = [await part.done for part in parts]
+        finally:
+            for part in parts:
+                part.done.cancel()
+        bits = sum(result << BATCH_RECORDS_MAX * number for number, result in enumerate(results))
+        return [bool(bits >> number & 1) for number in range(count)]
+
     def _ask(self, item: bytes, part: _Part, queue: deque[bytes]) -> None:
         waiting = self._asked.setdefault(item, [])
         waiting.append(part)
@@ -157,10 +202,10 @@ class Verifier:
 
     async def _verify_here(self, records: Sequence[bytes]) -> list[bool]:
         results: list[bool] = []
-        for start in range(0, len(records), BATCH_RECORDS_MAX):
+        for start in range(0, len(records), TOGETHER_MAX):
             if start:
                 await asyncio.sleep(0)
-            results.extend(verify_worker.verifies(item) for item in records[start : start + BATCH_RECORDS_MAX])
+            results.extend(verify_worker.verifies(item) for item in records[start : start + TOGETHER_MAX])
             self.stats.batches += 1
         self.stats.records += len(results)
         self.stats.invalid += results.count(False)
@@ -183,7 +228,9 @@ class Verifier:
             for parts in self._asked.values():
                 for job, _ in parts:
                     job.done.cancel()
-            for queue in (self._urgent, self._ordinary):
+            for bulk in self._bulk:
+                bulk.done.cancel()
+            for queue in (self._urgent, self._ordinary, self._bulk):
                 queue.clear()
             self._asked.clear()
             self._changed.notify_all()
@@ -220,10 +267,10 @@ class Verifier:
         """Wait for work and move up to a batch of it into flight; returns the bytes for the worker."""
         async with self._changed:
             while True:
-                await self._changed.wait_for(lambda: self.queued > 0)
-                batch: _Batch = []
+                await self._changed.wait_for(lambda: self.queued > 0 or self._bulk)
+                batch: list[bytes] = []
                 for queue in (self._urgent, self._ordinary):
-                    while queue and len(batch) < BATCH_RECORDS_MAX:
+                    while queue and len(batch) < TOGETHER_MAX:
                         item = queue.popleft()
                         if self._is_wanted(item):
                             batch.append(item)
@@ -231,7 +278,12 @@ class Verifier:
                 self._changed.notify_all()
                 if batch:
                     in_flight.append(batch)
-                    return bytes((len(batch),)) + b"".join(batch)
+                    return verify_worker.batch_of(b"".join(batch))
+                while self._bulk:
+                    bulk = self._bulk.popleft()
+                    if not bulk.done.done():
+                        in_flight.append(bulk)
+                        return verify_worker.batch_of(bulk.records)
 
     def _is_wanted(self, item: bytes) -> bool:
         """Whether a record from a queue is to be sent: not answered or sent meanwhile, and its callers still wait."""
@@ -244,10 +296,14 @@ class Verifier:
         return True
 
     def _answered(self, batch: _Batch, bits: int) -> None:
-        for number, item in enumerate(batch):
-            self._sent.discard(item)
-            for job, at in self._asked.pop(item, ()):
-                job.settle(at, bool(bits >> number & 1))
+        if isinstance(batch, _Bulk):
+            if not batch.done.done():
+                batch.done.set_result(bits)
+        else:
+            for number, item in enumerate(batch):
+                self._sent.discard(item)
+                for job, at in self._asked.pop(item, ()):
+                    job.settle(at, bool(bits >> number & 1))
         self.stats.batches += 1
         self.stats.records += len(batch)
         self.stats.invalid += len(batch) - bits.bit_count()
@@ -256,8 +312,11 @@ class Verifier:
         async with self._changed:
             while in_flight:
                 batch = in_flight.pop()
-                self._sent.difference_update(batch)
-                self._urgent.extendleft(reversed(batch))
+                if isinstance(batch, _Bulk):
+                    self._bulk.appendleft(batch)
+                else:
+                    self._sent.difference_update(batch)
+                    self._urgent.extendleft(reversed(batch))
             self._changed.notify_all()
 
 

@@ -3,8 +3,8 @@
 It is started by path with ``python -I``, imports nothing but libsodium's binding (so it starts fast and stays small),
 and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however that dies.
 
-    batch   count (1 byte, 1 to 64) ‖ count × (public key 32 ‖ digest 32 ‖ signature 64)
-    result  bitmap (8 bytes, little-endian); bit i says whether record i verifies
+    batch   count (2 bytes, big-endian, 1 to 256) ‖ count × (public key 32 ‖ digest 32 ‖ signature 64)
+    result  bitmap (32 bytes, little-endian); bit i says whether record i verifies
 """
 
 import os
@@ -16,8 +16,14 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 RECORD_BYTES = 128
-BATCH_RECORDS_MAX = 64
-RESULT_BYTES = 8
+BATCH_RECORDS_MAX = 256
+COUNT_BYTES = 2
+RESULT_BYTES = BATCH_RECORDS_MAX // 8
+
+
+def batch_of(records: bytes) -> bytes:
+    """The bytes to be sent for 1 to 256 records, one after the other."""
+    return (len(records) // RECORD_BYTES).to_bytes(COUNT_BYTES, "big") + records
 
 
 def verifies(record: bytes) -> bool:
@@ -40,8 +46,8 @@ def bitmap(batch: bytes) -> int:
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Answer batch after batch until the source ends."""
-    while head := source.read(1):
-        size = head[0] * RECORD_BYTES
+    while head := source.read(COUNT_BYTES):
+        size = int.from_bytes(head, "big") * RECORD_BYTES
         batch = source.read(size)
         if len(batch) != size:  # the node died in the middle of a write
             return

@@ -16,7 +16,7 @@ from ledger.errors import InvariantViolation, OperatorError
 from ledger.signing import public_key, sign, verify
 from node import verifier as module
 from node import verify_worker
-from node.verifier import Verifier, record
+from node.verifier import TOGETHER_MAX, Verifier, record
 from node.verify_worker import BATCH_RECORDS_MAX
 
 SEED = bytes(range(32))
@@ -54,7 +54,7 @@ async def _worker_pid(pool: Verifier) -> int:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.parametrize("count", [0, 1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX + 1, 300])
+@pytest.mark.parametrize("count", [0, 1, TOGETHER_MAX, TOGETHER_MAX + 1, 300])
 async def test_every_record_gets_its_own_verdict_in_order(workers: int, count: int) -> None:
     expected = [number % 3 != 0 for number in range(count)]
     async with running(Verifier(workers)) as pool:
@@ -134,13 +134,13 @@ async def test_workers_that_never_answer_are_an_operators_error(python: str) -> 
 
 @pytest.mark.asyncio
 async def test_a_full_queue_makes_the_caller_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "RECORDS_QUEUED_MAX", 2 * BATCH_RECORDS_MAX)
+    monkeypatch.setattr(module, "RECORDS_QUEUED_MAX", 2 * TOGETHER_MAX)
     pool = Verifier(1)
-    records = [_record(number) for number in range(5 * BATCH_RECORDS_MAX)]
+    records = [_record(number) for number in range(5 * TOGETHER_MAX)]
     waiting = asyncio.create_task(pool.verify(records))
     for _ in range(20):
         await asyncio.sleep(0)
-    assert pool.queued == 2 * BATCH_RECORDS_MAX
+    assert pool.queued == 2 * TOGETHER_MAX
     async with running(pool):
         assert await within(20, _result(waiting)) == [True] * len(records)
 
@@ -182,6 +182,61 @@ async def test_what_waits_or_is_in_flight_is_verified_once_and_an_urgent_asker_d
         await asyncio.gather(*tasks)
     assert order == ["block", "admission"]
     assert pool.stats.records == 400
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("count", [0, 1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX + 1, 600])
+async def test_in_bulk_every_record_gets_its_own_verdict_in_order(workers: int, count: int) -> None:
+    expected = [number % 7 != 0 for number in range(count)]
+    records = b"".join(_record(number, valid=valid) for number, valid in enumerate(expected))
+    async with running(Verifier(workers)) as pool:
+        assert await within(20, pool.verify_bulk(records)) == expected
+        assert (pool.stats.records, pool.stats.invalid) == (count, expected.count(False))
+
+
+@pytest.mark.asyncio
+async def test_any_record_goes_before_those_in_bulk() -> None:
+    pool = Verifier(1)
+    order: list[str] = []
+
+    async def one(name: str, verdicts: Coroutine[Any, Any, list[bool]]) -> None:
+        await verdicts
+        order.append(name)
+
+    records = b"".join(_record(number) for number in range(2 * BATCH_RECORDS_MAX))
+    tasks = [asyncio.create_task(one("bulk", pool.verify_bulk(records)))]
+    await asyncio.sleep(0)
+    tasks.append(asyncio.create_task(one("admission", pool.verify([_record(number) for number in range(10)]))))
+    await asyncio.sleep(0)
+    async with running(pool), asyncio.timeout(20):
+        await asyncio.gather(*tasks)
+    assert order == ["admission", "bulk"]
+
+
+@pytest.mark.asyncio
+async def test_a_bulk_survives_the_death_of_its_worker_and_ends_with_the_pool() -> None:
+    expected = [number % 5 != 0 for number in range(1_000)]
+    records = b"".join(_record(number, valid=valid) for number, valid in enumerate(expected))
+    async with running(Verifier(1)) as pool:
+        pid = await _worker_pid(pool)
+        verdicts = asyncio.create_task(pool.verify_bulk(records))
+        await within(20, pool.verify([_record(0)], urgent=True))
+        assert not verdicts.done()
+        os.kill(pid, signal.SIGKILL)
+        assert await within(20, _result(verdicts)) == expected
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        dropped = asyncio.create_task(pool.verify_bulk(records))
+        waiting = asyncio.create_task(pool.verify_bulk(records))
+        await asyncio.sleep(0)
+        dropped.cancel()
+    for task in (dropped, waiting):
+        with pytest.raises(asyncio.CancelledError):
+            await within(20, _result(task))
+    with pytest.raises(asyncio.CancelledError):
+        await pool.verify_bulk(records)
+    with pytest.raises(InvariantViolation):
+        await pool.verify_bulk(records[1:])
 
 
 @pytest.mark.asyncio
@@ -233,7 +288,7 @@ async def test_the_worker_ends_with_its_pipe() -> None:
         sys.executable, "-I", str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
-    process.stdin.write(b"\x02" + _record(0))  # half a batch: the node died while it wrote
+    process.stdin.write(b"\0\2" + _record(0))  # half a batch: the node died while it wrote
     process.stdin.close()
     assert await within(20, process.wait()) == 0
 
@@ -249,7 +304,7 @@ def test_the_worker_of_a_killed_node_ends_without_a_word() -> None:
         assert worker.stdout is not None
         assert worker.stderr is not None
         worker.stdout.close()
-        worker.stdin.write(b"\1" + bytes(verify_worker.RECORD_BYTES))
+        worker.stdin.write(b"\0\1" + bytes(verify_worker.RECORD_BYTES))
         worker.stdin.close()
         assert worker.stderr.read() == b""
         assert worker.wait() == 0
