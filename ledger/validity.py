@@ -39,11 +39,12 @@ from .params import ChainParams
 from .proposers import eligible, order, skips
 from .recovery import check_signed, place_fault, same_record
 from .rows import Organisation, Upgrade, Validator
+from .signing import verify
 from .state import StateReader
 from .store import Reader
 from .transactions import Transaction
 from .upgrades import upgrade, version_at
-from .votes import Certificate, ValidatorEntry, certificate_fault
+from .votes import Certificate, ValidatorEntry, Verifies, certificate_fault
 
 _HASH_FIELDS: Final = ("txs_root", "evidence_root", "parent_certificate_hash")
 
@@ -336,11 +337,13 @@ def check_body(
     transactions: Sequence[tuple[bytes, Transaction]],
     *,
     body_bytes: int,
+    verifies: Verifies = verify,
 ) -> None:
     """Check a body against its checked header. Raises ``PeerError``.
 
     ``transactions`` are the (id, decoded) of ``body.transactions`` in order, with their signatures verified by the
     caller, who also checks ids against those committed in the validity window; ``body_bytes`` is the encoded size.
+    ``verifies``: asked for each seal of the parent's certificate, which by default is verified here.
     """
     if len(transactions) != len(body.transactions):
         raise InvariantViolation("the caller did not decode every transaction of the body")
@@ -354,7 +357,7 @@ def check_body(
     if header.evidence_root != evidence_root(body.evidence):
         raise PeerError("WRONG_EVIDENCE_ROOT")
     check_transactions(view, header, transactions)
-    check_parent_certificate(view, header, body.parent_certificate)
+    check_parent_certificate(view, header, body.parent_certificate, verifies)
 
 
 def check_transactions(view: HeightView, header: Header, transactions: Sequence[tuple[bytes, Transaction]]) -> None:
@@ -374,13 +377,15 @@ def check_transactions(view: HeightView, header: Header, transactions: Sequence[
             raise PeerError("TRANSACTION_NOT_YET_VALID", transaction_id.hex())
 
 
-def check_parent_certificate(view: HeightView, header: Header, certificate: Certificate) -> None:
+def check_parent_certificate(
+    view: HeightView, header: Header, certificate: Certificate, verifies: Verifies = verify
+) -> None:
     """Any valid certificate of the parent is accepted; in a body it becomes the canonical one."""
     if certificate.height != view.height or certificate.block_hash != view.header_hash:
         raise PeerError("BAD_PARENT_CERTIFICATE", f"of height {certificate.height}, the parent's is {view.height}")
     if header.parent_certificate_hash != certificate_hash(certificate):
         raise PeerError("WRONG_CERTIFICATE_HASH")
-    fault = certificate_fault(certificate, view.validators, view.chain_id, view.header.epoch)
+    fault = certificate_fault(certificate, view.validators, view.chain_id, view.header.epoch, verifies)
     if fault is not None:
         raise PeerError("BAD_PARENT_CERTIFICATE", fault)
 

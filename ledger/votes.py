@@ -5,10 +5,15 @@ alone, and evidence carries pairs of them in blocks. A vote signs the canonical 
 first, under its own domain. A certificate's index is the position in the validator set, ascending by seat.
 """
 
+from collections.abc import Callable
 from typing import ClassVar
 
 from .codec import Wire, encode
 from .signing import Domain, signing_digest, verify
+
+
+Verifies = Callable[[bytes, bytes, bytes], bool]
+"""Whether a signature is valid: public key, signed digest, signature."""
 
 
 class Vote(Wire, frozen=True):
@@ -100,12 +105,21 @@ def faults(n: int) -> int:
     return (n - 1) // 3
 
 
+def sealed_digest(certificate: Certificate, chain_id: bytes, epoch: int) -> bytes:
+    """The 32 bytes that every seal of ``certificate`` signs; ``epoch`` is that of the certified header."""
+    return Commit(certificate.height, certificate.round, certificate.block_hash).signing_digest(chain_id, epoch)
+
+
 def certificate_fault(
-    certificate: Certificate, validators: tuple[ValidatorEntry, ...], chain_id: bytes, epoch: int
+    certificate: Certificate,
+    validators: tuple[ValidatorEntry, ...],
+    chain_id: bytes,
+    epoch: int,
+    verifies: Verifies = verify,
 ) -> str | None:
     """What is wrong with ``certificate`` under ``validators`` in ``epoch``; ``None`` when it is valid.
 
-    ``epoch`` is that of the certified header.
+    ``epoch`` is that of the certified header. ``verifies``: asked for each seal; by default it is verified here.
     """
     if certificate.height == 0:
         return None if not certificate.seals and certificate.round == 0 else "the genesis certificate must be empty"
@@ -116,8 +130,8 @@ def certificate_fault(
         return f"{len(indexes)} seals, a quorum is {quorum(len(validators))} of {len(validators)}"
     if indexes[0] < 0 or indexes[-1] >= len(validators):
         return "a seal's index is outside the validator set"
-    message = Commit(certificate.height, certificate.round, certificate.block_hash).signing_digest(chain_id, epoch)
+    message = sealed_digest(certificate, chain_id, epoch)
     for seal in certificate.seals:
-        if not verify(validators[seal.index].validator_key, message, seal.signature):
+        if not verifies(validators[seal.index].validator_key, message, seal.signature):
             return f"the seal of index {seal.index} does not verify"
     return None

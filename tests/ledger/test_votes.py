@@ -62,3 +62,18 @@ def test_every_kind_of_vote_signs_in_its_own_domain() -> None:
         "Commit": Domain.COMMIT,
         "RoundChange": Domain.ROUND_CHANGE,
     }
+
+
+def test_who_verifies_the_seals_may_be_somebody_else_and_is_asked_for_each() -> None:
+    message = Commit(5, 0, HASH).signing_digest(CHAIN, 0)
+    certificate = Certificate(5, 0, HASH, tuple(Seal(index, b"%d" % index) for index in range(3)))
+    asked: list[tuple[bytes, bytes, bytes]] = []
+
+    def verifies(public: bytes, digest: bytes, signature: bytes) -> bool:
+        asked.append((public, digest, signature))
+        return signature != b"2"
+
+    fault = certificate_fault(certificate, VALIDATORS, CHAIN, 0, verifies)
+    assert fault == "the seal of index 2 does not verify"
+    assert asked == [(VALIDATORS[index].validator_key, message, b"%d" % index) for index in range(3)]
+    assert votes.sealed_digest(certificate, CHAIN, 0) == message
