@@ -11,7 +11,6 @@ from typing import ClassVar
 from .codec import Wire, encode
 from .signing import Domain, signing_digest, verify
 
-
 Verifies = Callable[[bytes, bytes, bytes], bool]
 """Whether a signature is valid: public key, signed digest, signature."""
 
