@@ -31,7 +31,7 @@ from .codec import encode
 from .deadlines import DeadlineKind, Handler, run
 from .errors import CODES, OK, InvariantViolation, TransactionRejected
 from .evidence import record
-from .execute import execute
+from .execute import Executor
 from .organisations import validator_rows
 from .proposers import charge, eligible, failed, order, skips_before
 from .rows import Validator
@@ -163,6 +163,7 @@ class BlockExecution:
         self._evidence = evidence
         self._overlay = Overlay(Remembering(reader))
         self._state = State(self._overlay, block)
+        self._executor = Executor(self._state)
         self._receipts: list[Receipt] = []
         self._step = _Step.BEGUN
 
@@ -181,8 +182,7 @@ class BlockExecution:
         """Execute one transaction. A refused one leaves no trace but its failed receipt."""
         self._advance(_Step.DELIVERING, _Step.DELIVERING)
         try:
-            with self._state.attempt():
-                receipt = Receipt(transaction_id, OK, execute(self._state, transaction))
+            receipt = Receipt(transaction_id, OK, self._executor.execute(transaction))
         except TransactionRejected as error:
             if error.code not in CODES:
                 raise InvariantViolation(f"{error.code} is not in the table of codes") from error
@@ -193,6 +193,7 @@ class BlockExecution:
     def finish(self) -> Applied:
         """The end of the block: draws, skip rule, evidence, a recovery's set, the journal; then the roots."""
         self._advance(_Step.DELIVERING, _Step.FINISHED)
+        self._executor.close()
         self._draw()
         self._charge()
         record(self._state, self._view.recent_sets, self._evidence)

@@ -1,4 +1,4 @@
-"""Collecting a settled period: ranges with failures, corrections, confirmations, single contributions (LEDGER §8).
+"""Collecting a settled period: ranges with failures, corrections, confirmations (LEDGER §8).
 
 Rules of this file
 - A debit is due + arrears, all or nothing. The platform reports disjoint id ranges; only the failures touch member
@@ -6,27 +6,24 @@ Rules of this file
 - A range is refused whole when one of its failures was not chargeable or owes nothing (he paid by single contribution).
 - A correction takes the old failures back, exactly, before it applies its own; it names the range it replaces.
 - What counts at the close is what is in the rows then: ``expected = DUE + ARREARS - Σ (due + arrears) of failures``. A
-  single contribution lowers DUE or ARREARS itself, so nobody is counted twice; if his debit had been reported as
-  failed, the failure is taken back first.
-- A contribution pays exactly what is owed, oldest first: the arrears of the newest failed period, then the open period.
+  single contribution (``contributions``) lowers DUE or ARREARS itself, so nobody is counted twice.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from . import journal
-from .bills import chargeable, is_pending, live_arrears, written_off
+from .bills import chargeable
 from .errors import TransactionRejected
 from .limits import BATCH_ITEMS_MAX
-from .plans import STAGE_CLOSE, need_plan, next_unnoticed, open_settled
+from .plans import STAGE_CLOSE, need_plan, open_settled
 from .references import PaymentKind, use
 from .rows import NONE, Collection, Member, Plan, Settlement
-from .standing import Changes, normal
+from .standing import Changes
 from .state import Index, State, StateReader, u32, u64
 from .store import index_key
-from .transactions import Collect, ConfirmCollection, Contribution
+from .transactions import Collect, ConfirmCollection
 
 # ---- ranges --------------------------------------------------------------------------------------------------------
 
@@ -182,75 +179,3 @@ def confirm(state: State, body: ConfirmCollection) -> tuple[int, ...]:
     collected = settlement.collected_fen + body.amount_fen
     state.put(plan.settlement, replace(settlement, collected_fen=collected))
     return (collected,)
-
-
-# ---- single contributions ------------------------------------------------------------------------------------------
-
-
-class Debt(NamedTuple):
-    """One thing a member owes: the period it is named by, fen, and the account it is credited to."""
-
-    period: int
-    amount_fen: int
-    account: str
-
-
-def debts(state: StateReader, changes: Changes, member: Member) -> list[Debt]:
-    """What a member without a pending failure owes, oldest first."""
-    plan = changes.plan
-    found = []
-    if lost := written_off(state, member, plan):
-        found.append(Debt(member.fail_period, lost, "carry"))
-    elif arrears := live_arrears(member, plan):
-        found.append(Debt(member.fail_period, arrears, "arrears"))
-    if due := changes.due(member):
-        found.append(Debt(plan.period, due, "due"))
-    return found
-
-
-def contribution(state: State, body: Contribution) -> tuple[int, ...]:
-    """One member pays by himself; detail: (fen to DUE, to ARREARS, to CARRY after a write-off).
-
-    Raises ``TransactionRejected``: UNKNOWN_MEMBER, UNKNOWN_PERIOD, PERIOD_NOT_SETTLED, NOTHING_OWED (a period he owes
-    nothing for, or not the oldest), WRONG_AMOUNT, BAD_FIELD, DUPLICATE_REFERENCE, PLAN_CLOSED.
-    """
-    before = state.need(Member, body.member, "UNKNOWN_MEMBER")
-    plan = state.get(Plan, before.plan)
-    if plan.closed:
-        raise TransactionRejected("PLAN_CLOSED", "run off")
-    changes = Changes(state, before.plan, plan)
-    pending = is_pending(before, plan)
-    member = changes.lift(before)
-    paid = _paid(state, changes, member, body)
-    use(state, body.reference, PaymentKind.CONTRIBUTION, body.member, body.amount_fen)
-    accounts = {debt.account: debt.amount_fen for debt in paid}
-    member = normal(member, plan) if member.to_period > plan.period else member
-    if "arrears" in accounts or "carry" in accounts:
-        member = replace(member, fail_period=NONE, fails=0, arrears_fen=0)
-    if "due" in accounts:
-        member = replace(member, paid_period=plan.period)
-    elif pending and (live_arrears(member, plan) or changes.due(member)):
-        member = changes.fail(member, changes.lapse_fails())
-    for account, amount in accounts.items():
-        journal.post(state, before.plan, "cash", account, amount)
-    changes.put(body.member, before, member)
-    changes.flush(paid_due=accounts.get("due", 0))
-    return tuple(accounts.get(account, 0) for account in ("due", "arrears", "carry"))
-
-
-def _paid(state: StateReader, changes: Changes, member: Member, body: Contribution) -> list[Debt]:
-    """The debts that ``body`` pays."""
-    plan = changes.plan
-    for period in body.periods:
-        if not plan.first_period <= period < next_unnoticed(plan):
-            raise TransactionRejected("UNKNOWN_PERIOD", f"period {period}")
-        if period == plan.period and plan.stage != STAGE_CLOSE:
-            raise TransactionRejected("PERIOD_NOT_SETTLED", f"period {period}")
-    owed = debts(state, changes, member)
-    paid = owed[: len(body.periods)]
-    if not paid or tuple(debt.period for debt in paid) != body.periods:
-        raise TransactionRejected("NOTHING_OWED", f"owed are the periods {[debt.period for debt in owed]}")
-    amount = sum(debt.amount_fen for debt in paid)
-    if amount != body.amount_fen:
-        raise TransactionRejected("WRONG_AMOUNT", f"{body.amount_fen} fen, owed are {amount}")
-    return paid

@@ -1,11 +1,15 @@
-"""Executing one transaction: who may send it, and the rule of its body (LEDGER §2).
+"""Executing transactions: who may send one, and the rule of its body (LEDGER §2).
 
 Each body has one function (state, body, sender) -> detail of the receipt. A rule refuses with ``TransactionRejected``;
-``apply`` runs it inside ``State.attempt``, so a refused transaction leaves no trace.
+it runs inside ``State.attempt``, so a refused transaction leaves no trace.
+
+A body of which a block carries thousands may have a *run* as well: what those that follow one another have in common
+is looked up and put down once. A run must do what the rule does one by one, and check everything before it changes
+anything, for a refusal in it takes nothing back.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from . import (
     access,
@@ -13,6 +17,7 @@ from . import (
     claims,
     clock,
     collection,
+    contributions,
     disputes,
     documents,
     endings,
@@ -55,7 +60,7 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.SponsorPayment: payouts.sponsor_payment,
     tx.Collect: lambda state, body, sender: collection.collect(state, body, sender.organisation),
     tx.ConfirmCollection: lambda state, body, sender: collection.confirm(state, body),
-    tx.Contribution: lambda state, body, sender: collection.contribution(state, body),
+    tx.Contribution: lambda state, body, sender: contributions.contribution(state, body),
     tx.PayFee: payouts.pay_fee,
     tx.Advance: payouts.advance,
     tx.PayRefund: payouts.pay_refund,
@@ -91,8 +96,62 @@ RULES: Final[dict[type[Any], Rule]] = {
 }
 
 
+class Run(Protocol):
+    """Transactions of one kind that follow one another."""
+
+    def add(self, body: Any) -> tuple[int, ...]:
+        """The next one; returns the detail of its receipt. Raises ``TransactionRejected``: nothing has changed."""
+        ...
+
+    def close(self) -> None:
+        """The last one was executed: put down what they have in common."""
+        ...
+
+
+RUNS: Final[dict[type[Any], Callable[[State], Run]]] = {tx.Contribution: contributions.Contributions}
+
+
 def execute(state: State, transaction: Transaction) -> tuple[int, ...]:
     """Run the rule of a transaction; returns the detail of its receipt. Raises ``TransactionRejected``."""
     sender = authorise(state, transaction)
     governance.check_frozen(state, transaction.body)
     return RULES[type(transaction.body)](state, transaction.body, sender)
+
+
+class Executor:
+    """Executes the transactions of a block in order, in runs where there are any; ``close`` it after the last."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._kind: type[Any] | None = None
+        """Of the run in progress."""
+        self._run: Run | None = None
+        self._senders: set[bytes] = set()
+        """Keys that may send transactions of the run: it changes nothing that this depends on."""
+
+    def execute(self, transaction: Transaction) -> tuple[int, ...]:
+        """Execute the next one; returns the detail of its receipt. Raises ``TransactionRejected``: it left no trace."""
+        run = self._run if type(transaction.body) is self._kind else self._next(type(transaction.body))
+        if run is None:
+            with self._state.attempt():
+                return execute(self._state, transaction)
+        if transaction.signer not in self._senders:
+            authorise(self._state, transaction)
+            self._senders.add(transaction.signer)
+        return run.add(transaction.body)
+
+    def _next(self, kind: type[Any]) -> Run | None:
+        """Another kind: the run in progress is over; one of this kind begins, if it has runs."""
+        self.close()
+        begin = RUNS.get(kind)
+        if begin is not None:
+            self._kind, self._run = kind, begin(self._state)
+        return self._run
+
+    def close(self) -> None:
+        """End the run in progress, if there is one."""
+        if self._run is not None:
+            with self._state.attempt():
+                self._run.close()
+        self._kind, self._run = None, None
+        self._senders.clear()

@@ -12,7 +12,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger import bills, cohorts, collection, endings, journal, members, payouts, plans, run_off, settlement
+from ledger import (
+    bills,
+    cohorts,
+    collection,
+    contributions,
+    endings,
+    journal,
+    members,
+    payouts,
+    plans,
+    run_off,
+    settlement,
+)
 from ledger.errors import TransactionRejected
 from ledger.indexes import differences
 from ledger.params import ILLNESS, ClassBand, PlanParams, TierBand
@@ -79,7 +91,7 @@ _HOW: dict[type[Any], Callable[[State, Any], object]] = {
     SponsorPeriod: settlement.sponsor_period,
     Collect: lambda state, body: collection.collect(state, body, PLATFORM),
     ConfirmCollection: collection.confirm,
-    Contribution: collection.contribution,
+    Contribution: contributions.contribution,
     PayRefund: lambda state, body: payouts.pay_refund(state, body, _BANK),
     RefundSurplus: lambda state, body: payouts.refund_surplus(state, body, _BANK),
 }

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger import cohorts, members, plans
-from ledger.collection import collect, confirm, contribution, differences_of, failed_ids
+from ledger.collection import collect, confirm, differences_of, failed_ids
+from ledger.contributions import contribution
 from ledger.errors import TransactionRejected
 from ledger.limits import BATCH_ITEMS_MAX, FEN_MAX
 from ledger.rows import NO_END, NONE, Account, Collection, Member, Settlement
