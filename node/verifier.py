@@ -1,11 +1,11 @@
 """The pool of verifier processes: signatures in, booleans out, without holding up the event loop (DESIGN §6).
 
 Beside a busy event loop a verifying *thread* waits 5 ms for the interpreter lock after each signature; a *process* that
-is fed batches of fixed-size records through a pipe runs at 0.98 of a tight loop. So: processes.
+is fed batches of fixed-size records through a pipe runs at 0.98 of a tight loop. So: processes (``verifier_process``).
 
 Rules of this file
 
-* A record is 128 bytes: public key, digest, signature. At most ``TOGETHER_MAX`` go into one batch and at most
+* A record is 128 bytes: signature, digest, public key. At most ``TOGETHER_MAX`` go into one batch and at most
   ``BATCHES_IN_FLIGHT`` batches to one worker: enough to keep it busy, little enough to lose when it dies.
 * Blocks that are caught up with come in bulk (``verify_bulk``): larger batches, for which nothing is remembered record
   by record; any other record goes first.
@@ -20,34 +20,32 @@ Rules of this file
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from ledger.errors import InvariantViolation, OperatorError
 
 from . import verify_worker
-from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES, RESULT_BYTES
+from .verifier_process import VerifierProcess
+from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES
 
-TOGETHER_MAX: Final = 64
-"""Records a batch; what is urgent waits for no more than ``BATCHES_IN_FLIGHT`` batches of them, or of a bulk's."""
 HERE_RECORDS_MAX: Final = 4
 """So few are verified in this process when no batch waits: two switches of processes cost more than 60 µs each."""
-BATCHES_IN_FLIGHT: Final = 2
+TOGETHER_MAX: Final = 64
+"""Records a batch; what is urgent waits for no more than two batches of them, or of a bulk's."""
 RECORDS_QUEUED_MAX: Final = 16_384
 FAILED_STARTS_MAX: Final = 5
 """A worker that dies so often in a row without answering a batch is given up."""
 ANSWER_TIMEOUT_S: Final = 30.0
-"""A batch takes 8 ms; a worker that owes an answer for so long is stopped or stuck, and is replaced."""
+"""A batch takes 4 ms; a worker that owes an answer for so long is stopped or stuck, and is replaced."""
 
 
 def record(public: bytes, digest: bytes, signature: bytes) -> bytes:
-    """The 128 bytes of one signature to check: public key (32), signed digest (32), signature (64)."""
-    joined = public + digest + signature
+    """The 128 bytes of one signature to check: signature (64), signed digest (32), public key (32)."""
+    joined = signature + digest + public
     if len(public) != 32 or len(digest) != 32 or len(joined) != RECORD_BYTES:
         raise InvariantViolation("a verifier record has a key of 32, a digest of 32 and a signature of 64 bytes")
     return joined
@@ -63,14 +61,15 @@ class VerifierStats:
     restarts: int = 0
 
 
-@dataclass(slots=True, eq=False)
 class _Job:
     """One caller's records and what is known of them."""
 
-    records: Sequence[bytes]
-    done: asyncio.Future[list[bool]]
-    results: list[bool]
-    open: int
+    __slots__ = ("done", "open", "results")
+
+    def __init__(self, count: int) -> None:
+        self.done: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
+        self.results = [False] * count
+        self.open = count
 
     def settle(self, at: int, valid: bool) -> None:
         """Note one result; the last one completes the job."""
@@ -80,8 +79,29 @@ class _Job:
             self.done.set_result(self.results)
 
 
-_Part = tuple[_Job, int]
-"""Who waits for a record: a job, and the record's position there."""
+class _Asked:
+    """A record that waits or is in flight, and who wants to know: a job and the record's place there, and others."""
+
+    __slots__ = ("at", "job", "others", "record", "sent")
+
+    def __init__(self, record: bytes, job: _Job, at: int) -> None:
+        self.record = record
+        self.job = job
+        self.at = at
+        self.others: list[tuple[_Job, int]] | None = None
+        self.sent = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody waits still."""
+        return not self.job.done.done() or any(not job.done.done() for job, _ in self.others or ())
+
+    def settle(self, valid: bool) -> None:
+        """Tell everybody."""
+        self.job.settle(self.at, valid)
+        if self.others is not None:
+            for job, at in self.others:
+                job.settle(at, valid)
 
 
 @dataclass(slots=True, eq=False)
@@ -96,10 +116,8 @@ class _Bulk:
         return len(self.records) // RECORD_BYTES
 
 
-_Batch = list[bytes] | _Bulk
+_Batch = list[_Asked] | _Bulk
 """Records sent together."""
-_NextBatch = Callable[[deque[_Batch]], Awaitable[bytes]]
-_Answered = Callable[[_Batch, int], None]
 
 
 class Verifier:
@@ -123,15 +141,15 @@ class Verifier:
         self._on_restart = on_restart
         self._python = python
         self._answer_timeout_s = answer_timeout_s
-        self._urgent: deque[bytes] = deque()
-        self._ordinary: deque[bytes] = deque()
+        self._urgent: deque[_Asked] = deque()
+        self._ordinary: deque[_Asked] = deque()
         self._bulk: deque[_Bulk] = deque()
-        self._asked: dict[bytes, list[_Part]] = {}
-        """Of each record that waits or is in flight: who wants to know."""
-        self._sent: set[bytes] = set()
-        self._changed = asyncio.Condition()
+        self._asked: dict[bytes, _Asked] = {}
+        """Each record that waits or is in flight."""
+        self._room: list[asyncio.Future[None]] = []
+        """Callers that wait for room in a queue."""
+        self._workers: dict[int, VerifierProcess[_Batch]] = {}
         self._closed = False
-        self._pids: dict[int, int] = {}
         self.stats = VerifierStats()
 
     @property
@@ -142,31 +160,33 @@ class Verifier:
     @property
     def pids(self) -> list[int]:
         """Process ids of the workers that run now."""
-        return list(self._pids.values())
+        return [worker.pid for worker in self._workers.values()]
 
     async def verify(self, records: Sequence[bytes], *, urgent: bool = False) -> list[bool]:
         """Whether the signature of each record (128 bytes) is valid, in order. Waits while the queue is full.
 
         Raises ``asyncio.CancelledError`` when the pool is shut down meanwhile.
         """
-        if any(len(item) != RECORD_BYTES for item in records):
-            raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
         if not records:
             return []
+        if set(map(len, records)) != {RECORD_BYTES}:
+            raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
         if self._count == 0 or (len(records) <= self._here_max and not self.queued and not self._closed):
             return await self._verify_here(records)
-        job = _Job(records, asyncio.get_running_loop().create_future(), [False] * len(records), len(records))
+        job = _Job(len(records))
         queue = self._urgent if urgent else self._ordinary
-        for start in range(0, len(records), TOGETHER_MAX):
-            part = range(start, min(start + TOGETHER_MAX, len(records)))
-            async with self._changed:
-                await self._changed.wait_for(lambda: self._closed or len(queue) < RECORDS_QUEUED_MAX)
+        try:
+            for start in range(0, len(records), TOGETHER_MAX):
+                while len(queue) >= RECORDS_QUEUED_MAX and not self._closed:
+                    await self._until_room()
                 if self._closed:
                     raise asyncio.CancelledError("the verifier has been shut down")
-                for at in part:
-                    self._ask(records[at], (job, at), queue)
-                self._changed.notify_all()
-        return await job.done
+                for at in range(start, min(start + TOGETHER_MAX, len(records))):
+                    self._ask(records[at], job, at, queue)
+                self._feed()
+            return await job.done
+        finally:
+            job.done.cancel()  # nothing when it is done; a caller that is gone leaves nothing to verify
 
     async def verify_bulk(self, records: bytes) -> list[bool]:
         """Whether the signature of each record is valid, in order; ``records`` are any number of 128 bytes each.
@@ -179,13 +199,12 @@ class Verifier:
         if self._count == 0:
             singles = range(0, len(records), RECORD_BYTES)
             return await self._verify_here([records[at : at + RECORD_BYTES] for at in singles])
+        if self._closed:
+            raise asyncio.CancelledError("the verifier has been shut down")
         size, loop = BATCH_RECORDS_MAX * RECORD_BYTES, asyncio.get_running_loop()
         parts = [_Bulk(records[at : at + size], loop.create_future()) for at in range(0, len(records), size)]
-        async with self._changed:
-            if self._closed:
-                raise asyncio.CancelledError("the verifier has been shut down")
-            self._bulk.extend(parts)
-            self._changed.notify_all()
+        self._bulk.extend(parts)
+        self._feed()
         try:
             results = [await part.done for part in parts]
         finally:
@@ -194,11 +213,28 @@ class Verifier:
         bits = sum(result << BATCH_RECORDS_MAX * number for number, result in enumerate(results))
         return [bool(bits >> number & 1) for number in range(count)]
 
-    def _ask(self, item: bytes, part: _Part, queue: deque[bytes]) -> None:
-        waiting = self._asked.setdefault(item, [])
-        waiting.append(part)
-        if len(waiting) == 1 or (queue is self._urgent and item not in self._sent):
-            queue.append(item)  # in both queues when it has become urgent: whichever comes second finds it gone
+    async def _until_room(self) -> None:
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._room.append(room)
+        await room
+
+    def _tell_room(self) -> None:
+        for room in self._room:
+            if not room.done():
+                room.set_result(None)
+        self._room.clear()
+
+    def _ask(self, item: bytes, job: _Job, at: int, queue: deque[_Asked]) -> None:
+        asked = self._asked.get(item)
+        if asked is None:
+            asked = self._asked[item] = _Asked(item, job, at)
+            queue.append(asked)
+            return
+        if asked.others is None:
+            asked.others = []
+        asked.others.append((job, at))
+        if queue is self._urgent and not asked.sent:
+            queue.append(asked)  # now in both queues: whichever comes second finds it sent
 
     async def _verify_here(self, records: Sequence[bytes]) -> list[bool]:
         results: list[bool] = []
@@ -220,37 +256,36 @@ class Verifier:
         except* OperatorError as errors:
             raise errors.exceptions[0] from None
         finally:
-            await self._shut()
+            self._shut()
 
-    async def _shut(self) -> None:
-        async with self._changed:
-            self._closed = True
-            for parts in self._asked.values():
-                for job, _ in parts:
-                    job.done.cancel()
-            for bulk in self._bulk:
-                bulk.done.cancel()
-            for queue in (self._urgent, self._ordinary, self._bulk):
-                queue.clear()
-            self._asked.clear()
-            self._changed.notify_all()
+    def _shut(self) -> None:
+        self._closed = True
+        for asked in self._asked.values():
+            for job, _ in ((asked.job, asked.at), *(asked.others or ())):
+                job.done.cancel()
+        for bulk in self._bulk:
+            bulk.done.cancel()
+        for queue in (self._urgent, self._ordinary, self._bulk):
+            queue.clear()
+        self._asked.clear()
+        self._tell_room()
 
     async def _keep_worker(self, number: int) -> None:
         """Start the worker ``number``, and another one whenever it fails."""
         failures = 0
         while True:
-            worker = _Worker(self._answer_timeout_s)
-            reason = ""
+            worker: VerifierProcess[_Batch] = VerifierProcess(self._answered, self._answer_timeout_s)
             try:
-                process = await worker.start(self._python)
-                self._pids[number] = process.pid
-                await worker.serve(self._next_batch, self._answered)
-            except* (OSError, EOFError, TimeoutError) as errors:
-                reason = repr(_first(errors))
+                await worker.start(self._python)
+                self._workers[number] = worker
+                self._feed()
+                reason = await worker.failed
+            except OSError as error:
+                reason = repr(error)
             finally:
-                self._pids.pop(number, None)
+                self._workers.pop(number, None)
                 await worker.end()
-                await self._give_back(worker.in_flight)
+                self._give_back(worker.in_flight)
             failures = 0 if worker.answers else failures + 1
             self.stats.restarts += 1
             self._on_restart(reason)
@@ -263,126 +298,59 @@ class Verifier:
                     exit_code=1,
                 )
 
-    async def _next_batch(self, in_flight: deque[_Batch]) -> bytes:
-        """Wait for work and move up to a batch of it into flight; returns the bytes for the worker."""
-        async with self._changed:
-            while True:
-                await self._changed.wait_for(lambda: self.queued > 0 or self._bulk)
-                batch: list[bytes] = []
-                for queue in (self._urgent, self._ordinary):
-                    while queue and len(batch) < TOGETHER_MAX:
-                        item = queue.popleft()
-                        if self._is_wanted(item):
-                            batch.append(item)
-                            self._sent.add(item)
-                self._changed.notify_all()
-                if batch:
-                    in_flight.append(batch)
-                    return verify_worker.batch_of(b"".join(batch))
-                while self._bulk:
-                    bulk = self._bulk.popleft()
-                    if not bulk.done.done():
-                        in_flight.append(bulk)
-                        return verify_worker.batch_of(bulk.records)
+    def _feed(self) -> None:
+        """Send what waits to the workers that have room, the least busy first."""
+        while self.queued or self._bulk:
+            free = [worker for worker in self._workers.values() if worker.has_room]
+            if not free:
+                return
+            worker = min(free, key=lambda worker: len(worker.in_flight))
+            together = self._next_together()
+            if together:
+                worker.send(together, b"".join([asked.record for asked in together]))
+            elif self._bulk:
+                bulk = self._bulk.popleft()
+                if not bulk.done.done():
+                    worker.send(bulk, bulk.records)
 
-    def _is_wanted(self, item: bytes) -> bool:
-        """Whether a record from a queue is to be sent: not answered or sent meanwhile, and its callers still wait."""
-        parts = self._asked.get(item)
-        if parts is None or item in self._sent:
-            return False
-        if all(job.done.done() for job, _ in parts):
-            del self._asked[item]
-            return False
-        return True
+    def _next_together(self) -> list[_Asked]:
+        """Take up to a batch from the queues, urgent records first; none when nobody wants what waited there."""
+        batch: list[_Asked] = []
+        for queue in (self._urgent, self._ordinary):
+            while queue and len(batch) < TOGETHER_MAX:
+                asked = queue.popleft()
+                if asked.sent:
+                    continue
+                if asked.wanted:
+                    asked.sent = True
+                    batch.append(asked)
+                else:
+                    self._asked.pop(asked.record, None)
+        if self._room:
+            self._tell_room()
+        return batch
 
     def _answered(self, batch: _Batch, bits: int) -> None:
         if isinstance(batch, _Bulk):
             if not batch.done.done():
                 batch.done.set_result(bits)
         else:
-            for number, item in enumerate(batch):
-                self._sent.discard(item)
-                for job, at in self._asked.pop(item, ()):
-                    job.settle(at, bool(bits >> number & 1))
+            for number, asked in enumerate(batch):
+                self._asked.pop(asked.record, None)
+                asked.settle(bits >> number & 1 == 1)
         self.stats.batches += 1
         self.stats.records += len(batch)
         self.stats.invalid += len(batch) - bits.bit_count()
+        self._feed()
 
-    async def _give_back(self, in_flight: deque[_Batch]) -> None:
-        async with self._changed:
-            while in_flight:
-                batch = in_flight.pop()
-                if isinstance(batch, _Bulk):
-                    self._bulk.appendleft(batch)
-                else:
-                    self._sent.difference_update(batch)
-                    self._urgent.extendleft(reversed(batch))
-            self._changed.notify_all()
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    first = errors.exceptions[0]
-    return _first(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-class _Worker:
-    """One process, from its start to its end. The batches it owes answers for are in ``in_flight``, oldest first."""
-
-    def __init__(self, answer_timeout_s: float) -> None:
-        self.in_flight: deque[_Batch] = deque()
-        self.answers = 0
-        self._answer_timeout_s = answer_timeout_s
-        self._process: asyncio.subprocess.Process | None = None
-        self._room = asyncio.Semaphore(BATCHES_IN_FLIGHT)
-        self._answer_by = asyncio.timeout(None)
-
-    async def start(self, python: str) -> asyncio.subprocess.Process:
-        self._process = await asyncio.create_subprocess_exec(
-            python,
-            "-I",
-            str(Path(verify_worker.__file__)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        return self._process
-
-    async def serve(self, next_batch: _NextBatch, answered: _Answered) -> None:
-        """Feed the process until it fails: raises a group of OSError, EOFError or TimeoutError."""
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            raise InvariantViolation("a verifier worker serves after it was started, with both pipes")
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._receive(self._process.stdout, answered))  # first: it sets the deadline's clock up
-            group.create_task(self._send(self._process.stdin, next_batch))
-
-    async def _send(self, stdin: asyncio.StreamWriter, next_batch: _NextBatch) -> None:
-        while True:
-            await self._room.acquire()
-            payload = await next_batch(self.in_flight)
-            if len(self.in_flight) == 1:
-                self._answer_by.reschedule(self._deadline())
-            stdin.write(payload)
-            await stdin.drain()
-
-    async def _receive(self, stdout: asyncio.StreamReader, answered: _Answered) -> None:
-        """Reads also while nothing is owed, so that the end of an idle process is noticed at once."""
-        while True:
-            async with asyncio.timeout_at(self._deadline() if self.in_flight else None) as self._answer_by:
-                bits = int.from_bytes(await stdout.readexactly(RESULT_BYTES), "little")
-            answered(self.in_flight.popleft(), bits)
-            self.answers += 1
-            self._room.release()
-
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._answer_timeout_s
-
-    async def end(self) -> None:
-        """Kill the process, if it still runs, and take its exit status."""
-        process = self._process
-        if process is None:
-            return
-        if process.stdin is not None:
-            process.stdin.close()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):  # it has ended by itself just now
-                process.kill()
-        await process.wait()
+    def _give_back(self, in_flight: deque[_Batch]) -> None:
+        """What a worker that is gone owes is sent again, first of all."""
+        while in_flight:
+            batch = in_flight.pop()
+            if isinstance(batch, _Bulk):
+                self._bulk.appendleft(batch)
+            else:
+                for asked in batch:
+                    asked.sent = False
+                self._urgent.extendleft(reversed(batch))
+        self._feed()

@@ -3,7 +3,7 @@
 It is started by path with ``python -I``, imports nothing but libsodium's binding (so it starts fast and stays small),
 and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however that dies.
 
-    batch   count (2 bytes, big-endian, 1 to 256) ‖ count × (public key 32 ‖ digest 32 ‖ signature 64)
+    batch   count (2 bytes, big-endian, 1 to 256) ‖ count × (signature 64 ‖ digest 32 ‖ public key 32)
     result  bitmap (32 bytes, little-endian); bit i says whether record i verifies
 """
 
@@ -16,6 +16,8 @@ from nacl.bindings import crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
 RECORD_BYTES = 128
+SIGNED_BYTES = 96
+"""A signature and what it signs, as libsodium takes them."""
 BATCH_RECORDS_MAX = 256
 COUNT_BYTES = 2
 RESULT_BYTES = BATCH_RECORDS_MAX // 8
@@ -29,7 +31,7 @@ def batch_of(records: bytes) -> bytes:
 def verifies(record: bytes) -> bool:
     """Whether the signature of one record is valid: the same rule as ``ledger.signing.verify``."""
     try:
-        crypto_sign_open(record[64:] + record[32:64], record[:32])
+        crypto_sign_open(record[:SIGNED_BYTES], record[SIGNED_BYTES:])
     except BadSignatureError:
         return False
     return True
