@@ -112,7 +112,9 @@ def rotate(finish: bool, home: Path, encrypt: bool) -> None:
     passphrase = new_passphrase("the new keys") if encrypt else None
     cards = create_next_keys(config.keys_path, passphrase)
     data = {f"{kind.value}_key": card.public.hex() for kind, card in cards.items()}
-    data["next"] = "restart the node, then propose these keys for its seat: `huzhu gov propose rotate-validator`"
+    validator, beacon = (cards[kind].public.hex() for kind in (KeyKind.VALIDATOR, KeyKind.BEACON))
+    action = f'["rotate_validator", SEAT, "0x{validator}", "0x{beacon}"]'
+    data["next"] = f"restart the node, then propose these keys for its seat: huzhu gov propose '{action}'"
     console().result(data, listing(data))
 
 

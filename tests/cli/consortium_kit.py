@@ -11,12 +11,17 @@ from typing import Any
 import pytest
 
 from ledger import calendar
+from ledger.governance import OBJECTION_DAYS
 from node.admission import Admission, Source
 from node.keys import KeyKind, pair_of, write_key
 from tests.cli.proof_kit import serving
 from tests.ledger.chain import Chain, seed
+from tests.ledger.claim_kit import PARAMS
+from tests.ledger.test_life import AID, CLAIMANT
 from tests.node.api_kit import FakeNode
 from tests.running import run
+
+HEX = "ab" * 32
 
 
 class DecidingNode(FakeNode):
@@ -107,3 +112,46 @@ def desk(
     with serving(node) as url:
         yield Desk(node, url, tmp / "keys", capsys)
     assert node.bugs == []
+
+
+def state_of(at: Desk, claim: int) -> str:
+    return str(at.say(f"claim show {claim}")["state"])
+
+
+def filed(at: Desk, member: int = CLAIMANT) -> int:
+    day = calendar.day_of(at.node.chain.now_ms) - 2
+    date = "-".join(f"{part:02}" for part in calendar.civil_from_day(day))
+    done = at.as_("platform", f"claim file --member {member} --tier 1 --illness 1 --diagnosis-day {date}")
+    assert done["amount_fen"] == AID
+    return int(done["claim"])
+
+
+def assessed(at: Desk, paper: Path) -> tuple[int, str, str]:
+    """(claim, the firm that investigated, another)."""
+    claim = filed(at)
+    at.as_("hospital", f"claim diagnose {claim} --document {paper}")
+    at.node.step_days(PARAMS.investigate_after_days + 1)
+    first = at.say(f"claim show {claim}")["investigator_name"]
+    at.as_(first, f"claim assess {claim} --commitment {HEX}")
+    return claim, first, next(firm for firm in ("firm-a", "firm-b", "firm-c") if firm != first)
+
+
+def paper_in(tmp_path: Path) -> Path:
+    path = tmp_path / "paper"
+    path.write_bytes(b"paper")
+    return path
+
+
+def decided(at: Desk, name: str, command: str, *more: str) -> dict[str, Any]:
+    """Propose it, vote for it, wait until it is enacted."""
+    proposal = at.as_(name, command, *more)["proposal"]
+    voters = [voter for voter in ("platform", "bank", "firm-a", "firm-b", "firm-c", "other bank") if voter != name]
+    for voter in voters[:3]:
+        done = at.as_(voter, f"gov vote {proposal}")
+    assert done["state"] == "PASSED"
+    shown = at.say(f"gov show {proposal}")
+    assert (shown["votes"], shown["needed"], len(shown["electorate"])) == (4, 4, 6)
+    at.node.step_days(OBJECTION_DAYS + 1)
+    found = at.say(f"gov show {proposal}")
+    assert (found["state"], found["code"]) == ("ENACTED", "OK"), found
+    return dict(found)

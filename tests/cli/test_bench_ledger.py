@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.bench import ledger_bills, ledger_probe, ledger_tally
+from cli.bench import ledger_bills, ledger_probe, ledger_tally, probes
 from cli.bench.ledger import TARGETS, result
 from cli.bench.ledger_chain import SoloChain
 from cli.bench.ledger_probe import Appended
@@ -20,16 +20,17 @@ MEMBERS = 1_000
 
 
 def test_a_run_prints_every_key_of_the_table_and_may_be_asked_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(probes, "spread", lambda values: 0.0)  # whether the machine is quiet is not asked here
     arguments = ["bench", "ledger", "--members", str(MEMBERS), "--dir", str(tmp_path / "run"), "--output", "json"]
-    assert run(arguments) in (0, 5)
+    assert run(arguments) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["members"] == MEMBERS
     assert {"append_rows_per_s", "missed", "unstable", *TARGETS} <= figures.keys()
     assert all(figures[key] > 0 for key in TARGETS)
     assert len(figures["shares_fen"]) == PERIODS
-    assert run([*arguments, "--resume"]) == (5 if figures["unstable"] else 0)
+    assert run([*arguments, "--resume"]) == 0
     assert json.loads(capsys.readouterr().out) == figures
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from cli.network import NETWORK_FILE
 from tests.cli.command_tree import LEAVES, required
 from tests.running import run
 
@@ -26,7 +27,7 @@ ASKING = {
     "proof show": "members 0",
     "proof transaction": f"{ID} --out never",
 }
-"""Commands that ask a node, apart from those of the consortium, which test_consortium runs."""
+"""Commands that ask a node, apart from those of the consortium, which test_consortium_commands runs."""
 HOMELESS = {
     "backup": "target",
     "config check": "",
@@ -105,6 +106,10 @@ REFUSED = {
     "recover show": ("rubbish --home none", "RECOVERY_MALFORMED"),
     "snapshot verify": ("none", "GENESIS_UNREADABLE"),
     "genesis assemble": ("rubbish --name x", "CARD_INVALID"),
+    "genesis card": ("--home none --roles bank --no-node --out card", "MISSING_CONFIG"),
+    "keys list": ("--dir exposed", "KEY_EXPOSED"),
+    "recover sign": ("rubbish --key rubbish", "RECOVERY_MALFORMED"),
+    "testnet down": ("--dir broken", "NETWORK_UNREADABLE"),
     "join bundle": ("--home none", "MISSING_CONFIG"),
     "testnet heal": ("--all --dir none", "NO_NETWORK"),
     "testnet restart": ("--all --dir none", "NO_NETWORK"),
@@ -118,5 +123,14 @@ def test_what_is_not_what_a_command_reads_is_a_configuration_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rubbish").write_text("rubbish\n")
+    for place in ("exposed", "broken"):
+        (tmp_path / place).mkdir()
+    (tmp_path / "exposed" / "validator.key").write_text("rubbish\n")
+    (tmp_path / "broken" / NETWORK_FILE).write_text("{}")
     words, code = REFUSED[name]
     assert error(capsys, [*name.split(), *words.split()], 3)["code"] == code
+
+
+def test_a_node_that_joins_and_is_not_there_is_not_ready(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["join", "status", "--node", NOBODY, "--output", "json"]) == 5
+    assert json.loads(capsys.readouterr().out)["stage"].startswith("not running")

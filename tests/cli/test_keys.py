@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.tx import parse_json
+from ledger.actions import Action, RotateValidator
 from tests.node.network import Network
 from tests.running import run
 
@@ -87,3 +89,17 @@ def test_an_import_needs_either_a_request_or_a_parcel(tmp_path: Path, capsys: py
     junk = private(tmp_path / "junk", "{}")
     home = Network(tmp_path / "network", observers=0).members["bank"].home
     assert error(capsys, 3, "keys", "export", tmp_path / "x", "--to", junk, "--home", home) == "MOVE_MALFORMED"
+
+
+def test_the_keys_that_follow_are_made_and_named_as_the_proposal_wants_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Network(tmp_path / "network", observers=0).members["bank"].home
+    made = result(capsys, "keys", "rotate", "--home", home)
+    _, _, action = str(made["next"]).partition("huzhu gov propose ")
+    proposed = parse_json(action.strip("'").replace("SEAT", "1"), Action, "ACTION")
+    assert proposed == RotateValidator(
+        1, bytes.fromhex(str(made["validator_key"])), bytes.fromhex(str(made["beacon_key"]))
+    )
+    assert result(capsys, "keys", "rotate", "--home", home) == made, "a second time makes no others"
+    assert error(capsys, 3, "keys", "rotate", "--finish", "--home", home) == "MISSING_DATABASE"

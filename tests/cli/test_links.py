@@ -150,7 +150,7 @@ def test_a_founding_that_was_cut_short_is_told_and_can_be_removed(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(replace(load(place), chain_id=b""))
-    for verb in (["up"], ["status"], ["kill", "one"]):
+    for verb in (["up"], ["status"], ["kill", "one"], ["pause", "one"], ["resume", "one"], ["logs"]):
         assert run(["testnet", *verb, "--dir", str(place), "--output", "json"]) == 3
         assert "NETWORK_UNFINISHED" in capsys.readouterr().out
     assert run(["testnet", "down", "--dir", str(place)]) == 0

@@ -274,7 +274,9 @@ def test_why_a_peer_is_not_connected_is_answered(network: LiveNetwork, node: Liv
     assert "check that the other node runs" in ran.json["next"]
     key = ran.json["key"]
     assert "UNREACHABLE" in huzhu("peers", "why", key[:12], "--node", node.api.url).stdout
-    listed = in_json("peers", "list", "--node", node.api.url).json["peers"]
+    ran = in_json("peers", "list", "--node", node.api.url)
+    assert ran.exit_code == 0, ran
+    listed = ran.json["peers"]
     assert [(peer["name"], peer["key"]) for peer in listed] == [("regulator", key)]
     assert "UNREACHABLE" in huzhu("peers", "list", "--node", node.api.url).stdout
     nobody = in_json("peers", "why", "nobody", "--node", node.api.url)

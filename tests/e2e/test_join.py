@@ -62,7 +62,9 @@ class Newcomer:
         return in_json("join", "accept", self.bundle, "--home", self.node.home, *what, *settings)
 
     def stage(self) -> dict[str, Any]:
-        return in_json("join", "status", "--node", self.node.api.url).json
+        ran = in_json("join", "status", "--node", self.node.api.url)
+        assert ran.exit_code == 0, ran
+        return ran.json
 
     def await_stage(self, stage: str, **values: Any) -> dict[str, Any]:
         def found() -> dict[str, Any] | None:
@@ -208,7 +210,9 @@ def test_a_snapshot_is_made_of_a_running_node_listed_and_proves_itself(tmp_path:
     assert made.exit_code == 0, made
     again = in_json("snapshot", "create", target, "--home", member.home)
     assert again.error["code"] == "SNAPSHOT_EXISTS"
-    (listed,) = in_json("snapshot", "list", target.parent).json["snapshots"]
+    ran = in_json("snapshot", "list", target.parent)
+    assert ran.exit_code == 0, ran
+    (listed,) = ran.json["snapshots"]
     assert listed["state_root"] == made.json["state_root"]
     verified = in_json("snapshot", "verify", target)
     assert (verified.exit_code, verified.json["verified"]) == (0, True), verified
@@ -217,6 +221,8 @@ def test_a_snapshot_is_made_of_a_running_node_listed_and_proves_itself(tmp_path:
     (target / "offer").write_bytes(offer[:-1] + bytes((offer[-1] ^ 1,)))
     broken = in_json("snapshot", "verify", target)
     assert (broken.error["code"], broken.exit_code) == ("SNAPSHOT_INVALID", 6)
+    (target / "offer").write_bytes(b"rubbish")
+    assert in_json("snapshot", "list", target.parent).error["code"] == "SNAPSHOT_INVALID"
     unborn = tmp_path / "unborn"
     assert in_json("init", "--home", unborn).exit_code == 0
     assert in_json("snapshot", "create", tmp_path / "x", "--home", unborn).error["code"] == "NODE_NOT_RUNNING"

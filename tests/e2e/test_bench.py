@@ -1,0 +1,48 @@
+"""``huzhu bench`` on real processes, in small: every figure is there, and an unstable machine is told by the exit code.
+
+Whether two probes of a run agree depends on the machine; here they are made to.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.bench import probes
+from tests.running import run
+
+pytestmark = pytest.mark.e2e
+
+
+def figures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str, spread: float, code: int
+) -> dict[str, Any]:
+    """What a bench says on a machine whose probes differ by ``spread``."""
+    monkeypatch.setattr(probes, "spread", lambda values: spread)
+    assert run(["bench", *words, "--output", "json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["unstable"] is (code == 5)
+    return found
+
+
+def test_a_network_is_loaded_and_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["network", "--scenario", "enrol", "-n", "1", "--seconds", "2", "--dir", str(tmp_path / "net")]
+    found = figures(capsys, monkeypatch, *words, spread=0.0, code=0)
+    assert (found["scenario"], found["validators"]) == ("enrol", 1)
+    assert found["ceiling_tps"] > 0
+    assert run(["bench", *words]) == 4, "what it has made is kept, and does not run any more"
+    assert "NOT_REACHABLE" in capsys.readouterr().err
+
+
+def test_a_node_joins_by_snapshot_and_by_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sync", "--dir", str(tmp_path)]
+    sizes = ["--members", "2000", "--transactions", "2000"]
+    found = figures(capsys, monkeypatch, *words, *sizes, spread=0.0, code=0)
+    assert found["snapshot_s"] > 0
+    assert found["sync_share"] > 0
+    figures(capsys, monkeypatch, *words, "--members", "0", "--transactions", "0", spread=1.0, code=5)
