@@ -150,6 +150,7 @@ def _votes_of(core: Core, key: bytes) -> list[SignedVote]:
         found += [signed_vote(a.signed) for a in core.open.accepted.values() if a.signed and a.signed.index == index]
         found += [signed_vote(vote) for vote in tally.prepares.by(index)]
         found += [signed_vote(vote) for vote in tally.commits.by(index)]
+        found += [signed_vote(spare) for spare in tally.spares_of(index) if core.verified(spare)]
         if index in tally.changes:
             found.append(signed_vote(tally.changes[index]))
     for _, _, message in core.early.all():

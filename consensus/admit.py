@@ -24,6 +24,18 @@ def is_later(core: Core, peer: bytes, index: int | None, message: EarlyMessage) 
     return theirs > ours
 
 
+def take(core: Core, peer: bytes, index: int | None, signed: Signed) -> None:
+    """A vote by itself. One that nothing waits for any more is kept unverified, from its signer's own link only: so a
+    wrong one hides nothing but what its sender signed. (Of four validators two votes a height are such spares.)
+    """
+    height = core.open
+    if index is not None and index == signed.index and signed.message.height == height.context.height:
+        decided = height.decided is not None
+        if not height.tally.known(signed) and height.tally.keep_spare(signed, height.round, decided):
+            return
+    admit(core, peer, signed)
+
+
 def admit(core: Core, peer: bytes, signed: Signed) -> bool:
     """Whether ``signed`` is a valid vote of the open height; it is counted then. An invalid signature is blamed."""
     height = core.open
@@ -37,6 +49,9 @@ def admit(core: Core, peer: bytes, signed: Signed) -> bool:
     if not core.verified(signed):
         blame(core, peer, "signature", f"{signed.message} of index {signed.index} does not verify")
         return False
+    for spare in height.tally.spares_against(signed):
+        if core.verified(spare):
+            height.tally.add(spare, height.round)
     evidence = height.tally.add(signed, height.round)
     if evidence is not None:
         report(core, evidence)

@@ -32,8 +32,9 @@ def fetch_wanted(core: Core) -> None:
     """Ask for every block, body, prepare and certificate that the next step waits for."""
     for hash, holders in list(_wanted_blocks(core)):
         _fetch_block(core, hash, holders)
-    for round, hash, holders in list(_wanted_prepares(core)):
-        _ask(core, ("prepares", hash), holders, GetPrepares(core.open.context.height, round, hash))
+    if core.open.round > 0:
+        for round, hash, holders in list(_wanted_prepares(core)):
+            _ask(core, ("prepares", hash), holders, GetPrepares(core.open.context.height, round, hash))
     _fetch_certificate(core)
 
 
@@ -49,8 +50,8 @@ def status_of(core: Core) -> Status:
         height.round,
         context.parent_hash,
         max(height.accepted, default=-1),
-        tuple(tally.prepares.newest(i) for i in indexes),
-        tuple(tally.commits.newest(i) for i in indexes),
+        tuple(tally.newest(SignedPrepare, i) for i in indexes),
+        tuple(tally.newest(SignedCommit, i) for i in indexes),
         changes,
     )
 
@@ -115,7 +116,7 @@ def _lacks(core: Core, hash: bytes) -> bool:
 def _wanted_prepares(core: Core) -> Iterator[tuple[int, bytes, list[int]]]:
     height = core.open
     context, tally = height.context, height.tally
-    if height.round == 0 or context.proposer(height.round) != context.index:
+    if context.proposer(height.round) != context.index:
         return
     everybody = list(range(len(context.validators)))
     for change in changes_of(core):

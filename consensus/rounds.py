@@ -17,6 +17,8 @@ from .state import Core
 def join(core: Core) -> None:
     """Join the (f+1)-th highest round: at least one honest validator is there."""
     height = core.open
+    if height.tally.highest_of_all <= height.round:
+        return
     target = join_round(height.known_rounds(), len(height.context.validators))
     if target > height.round:
         enter_round(core, target)

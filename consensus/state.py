@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ledger.errors import InvariantViolation
+from ledger.votes import Vote
 
 from .candidates import Candidate, Candidates
 from .context import HeightContext
@@ -80,6 +81,16 @@ class HeightState:
         self.answered: dict[bytes, int] = {}
         """Repairs sent to each peer since the last RESEND."""
         self.accused: set[tuple[int, str]] = set()
+        self._digests: dict[type[Vote], tuple[Vote, bytes]] = {}
+
+    def digest_of(self, message: Vote) -> bytes:
+        """What is signed for ``message``; the newest of each kind is remembered, for all validators sign the same."""
+        known = self._digests.get(type(message))
+        if known is not None and known[0] == message:
+            return known[1]
+        digest = message.signing_digest(self.context.chain_id, self.context.epoch)
+        self._digests[type(message)] = (message, digest)
+        return digest
 
     def known_rounds(self) -> list[int]:
         """The highest round known of each validator, our own current round included."""
@@ -148,11 +159,11 @@ class Core:
 
     def verified(self, signed: Signed | SignedProposal) -> bool:
         """Whether the signature is its index's in V(open height)."""
-        context = self.open.context
+        height = self.open
+        context = height.context
         if not 0 <= signed.index < len(context.validators):
             return False
-        digest = signed.message.signing_digest(context.chain_id, context.epoch)
-        return self.scheme.verify(context.key(signed.index), digest, signed.signature)
+        return self.scheme.verify(context.key(signed.index), height.digest_of(signed.message), signed.signature)
 
     def prepares_of(self, round: int, hash: bytes) -> tuple[SignedPrepare, ...]:
         """Every Prepare held for ``hash`` in ``round``, ascending by index."""

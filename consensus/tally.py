@@ -6,6 +6,8 @@ Rules of this file:
   highest of each validator and kind. Of round changes only the highest of each validator.
 * Two different messages in one (round, kind) are both kept, never a third: the second is evidence, and both are counted
   where they belong, for a certificate may be made of either.
+* A vote that nothing waits for is kept as a *spare*, not verified: of each validator and kind the newest, from its own
+  link. It is verified when it would be evidence, or is told to somebody; it counts nowhere before.
 * ``highest`` is the highest round of *any* valid message of each validator, whatever its kind: the timer's gate and the
   join rule count these (if only round changes counted, a restart of all with f dead could strand everybody below q).
 """
@@ -22,6 +24,7 @@ from .quorum import quorum
 
 ROUNDS_MAX: Final = 64
 
+Spare = SignedPrepare | SignedCommit
 VoteT = TypeVar("VoteT", SignedPrepare, SignedCommit)
 
 
@@ -30,6 +33,7 @@ class VoteBox(Generic[VoteT]):
 
     def __init__(self, n: int) -> None:
         self._quorum = quorum(n)
+        self._reached: list[tuple[int, bytes]] = []
         self._votes: dict[int, dict[bytes, dict[int, VoteT]]] = {}
         self._rounds: dict[int, list[int]] = defaultdict(list)
         """Rounds held of each signer, ascending."""
@@ -37,6 +41,10 @@ class VoteBox(Generic[VoteT]):
     def of(self, round: int, hash: bytes) -> dict[int, VoteT]:
         """Votes for ``hash`` in ``round`` by signer; not to be changed."""
         return self._votes.get(round, {}).get(hash, {})
+
+    def has_quorum(self, round: int, hash: bytes) -> bool:
+        """Whether q distinct votes for ``hash`` in ``round`` are here."""
+        return (round, hash) in self._reached
 
     def holds(self, vote: VoteT) -> bool:
         """Whether this signer's vote for this hash in this round is here already."""
@@ -67,23 +75,21 @@ class VoteBox(Generic[VoteT]):
         rounds = self._rounds[index]
         if round not in rounds and not self._make_room(index, round, current_round):
             return False
-        others = sum(1 for votes in self._votes.get(round, {}).values() if index in votes)
-        if others >= 2:
+        hashes = self._votes.setdefault(round, {})
+        if round in rounds and sum(1 for votes in hashes.values() if index in votes) >= 2:
             return False
-        self._votes.setdefault(round, {}).setdefault(vote.message.hash, {})[index] = vote
+        votes = hashes.setdefault(vote.message.hash, {})
+        votes[index] = vote
+        if len(votes) == self._quorum and not self.has_quorum(round, vote.message.hash):
+            self._reached.append((round, vote.message.hash))
         if round not in rounds:
             rounds.append(round)
             rounds.sort()
         return True
 
     def quorums(self) -> list[tuple[int, bytes]]:
-        """Every (round, hash) with q distinct votes."""
-        return [
-            (round, hash)
-            for round, hashes in self._votes.items()
-            for hash, votes in hashes.items()
-            if len(votes) >= self._quorum
-        ]
+        """Every (round, hash) with q distinct votes, in the order in which they came to them; not to be changed."""
+        return self._reached
 
     def holders(self, hash: bytes) -> set[int]:
         """Who voted for ``hash`` in any round, and so has its body or knows who has."""
@@ -108,7 +114,9 @@ class VoteBox(Generic[VoteT]):
         self._rounds[index].remove(round)
         hashes = self._votes[round]
         for hash in list(hashes):
-            hashes[hash].pop(index, None)
+            lost = hashes[hash].pop(index, None) is not None
+            if lost and len(hashes[hash]) == self._quorum - 1 and self.has_quorum(round, hash):
+                self._reached.remove((round, hash))
             if not hashes[hash]:
                 del hashes[hash]
         if not hashes:
@@ -123,7 +131,10 @@ class Tally:
         self.commits: VoteBox[SignedCommit] = VoteBox(n)
         self.changes: dict[int, SignedRoundChange] = {}
         self.highest = [-1] * n
+        self.highest_of_all = -1
+        """The largest of ``highest``."""
         self._epoch = epoch
+        self._spares: dict[tuple[type[Spare], int], Spare] = {}
 
     def known(self, vote: Signed) -> bool:
         """Whether this very vote was admitted before, so that its signature need not be verified again."""
@@ -140,6 +151,47 @@ class Tally:
         """A valid message of ``index`` of this round was seen."""
         if round > self.highest[index]:
             self.highest[index] = round
+            self.highest_of_all = max(self.highest_of_all, round)
+
+    # ---- spares ----
+
+    def keep_spare(self, vote: Signed, current_round: int, decided: bool) -> bool:
+        """Keep a vote of a round not above ours, *unverified*, when nothing waits for it: the height is decided, or q
+        others have voted alike; whether it was kept. One that contradicts what is held of its signer is not.
+        """
+        if isinstance(vote, SignedRoundChange) or vote.message.round > current_round:
+            return False
+        prepare = isinstance(vote, SignedPrepare)
+        box: VoteBox[SignedPrepare] | VoteBox[SignedCommit] = self.prepares if prepare else self.commits
+        if not decided and not box.has_quorum(vote.message.round, vote.message.hash):
+            return False
+        slot = (type(vote), vote.index)
+        held = self._spares.get(slot)
+        if held is not None and held.message.round >= vote.message.round:
+            return held == vote
+        if any(other.message.round == vote.message.round for other in box.by(vote.index)):
+            return False
+        if not prepare and vote.index in self.changes:
+            return False
+        self._spares[slot] = vote
+        return True
+
+    def spares_of(self, index: int) -> list[Spare]:
+        """What is held of ``index`` unverified: whoever uses it verifies it first."""
+        return [spare for (_, signer), spare in self._spares.items() if signer == index]
+
+    def spares_against(self, vote: Signed) -> list[Spare]:
+        """Spares that would be evidence together with ``vote``, were they valid; they are spares no more."""
+        found = [spare for spare in self.spares_of(vote.index) if _contradict(spare, vote)]
+        for spare in found:
+            del self._spares[type(spare), spare.index]
+        return found
+
+    def newest(self, kind: type[Spare], index: int) -> int:
+        """The highest round of a vote of this kind held of ``index``, spare or not; -1 without one."""
+        box = self.prepares if kind is SignedPrepare else self.commits
+        spare = self._spares.get((kind, index))
+        return max(box.newest(index), spare.message.round if spare is not None else -1)
 
     def add(self, vote: Signed, current_round: int) -> Evidence | None:
         """Take a *verified* vote; return the evidence it makes together with one held."""
@@ -168,6 +220,14 @@ class Tally:
     def _abandoned(self, commit: SignedCommit) -> SignedRoundChange | None:
         held = self.changes.get(commit.index)
         return held if held is not None and _denies(held, commit.message) else None
+
+
+def _contradict(spare: Spare, vote: Signed) -> bool:
+    """Whether no honest validator signs both (CONSENSUS §4)."""
+    if isinstance(vote, SignedRoundChange):
+        return isinstance(spare, SignedCommit) and _denies(vote, spare.message)
+    same = type(spare) is type(vote) and spare.message.round == vote.message.round
+    return same and spare.message.hash != vote.message.hash
 
 
 def _denies(change: SignedRoundChange, commit: Commit) -> bool:

@@ -41,9 +41,9 @@ def try_commit(core: Core) -> None:
         return
     context = height.context
     n = len(context.validators)
-    prepares = core.prepares_of(round, own.hash)
-    if len(prepares) < quorum(n):
+    if not height.tally.prepares.has_quorum(round, own.hash):
         return
+    prepares = core.prepares_of(round, own.hash)
     lock = Lock(context.height, round, own.hash, prepares[: quorum(n)])
     vote = VoteRecord(context.epoch, Commit(context.height, round, own.hash))
     persist(core, [LockRecord(context.epoch, lock, n), vote])

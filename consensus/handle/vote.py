@@ -1,6 +1,6 @@
 """Inputs: Prepare, Commit, RoundChange (CONSENSUS §2). QBFT ``UponPrepare``, ``UponCommit``, ``UponRoundChange``."""
 
-from ..admit import admit, blame, is_later
+from ..admit import admit, blame, is_later, take
 from ..justify import prepared_below
 from ..messages import PreparedRoundChange, Signed, SignedRoundChange
 from ..state import Core
@@ -13,7 +13,7 @@ def handle(core: Core, peer: bytes, index: int | None, signed: Signed) -> None:
     if isinstance(signed, SignedRoundChange) and not prepared_below((signed,)):
         blame(core, peer, "round_change", "prepared in a round that is not below its target")
         return
-    admit(core, peer, signed)
+    take(core, peer, index, signed)
 
 
 def handle_prepared(core: Core, peer: bytes, index: int | None, message: PreparedRoundChange) -> None:
