@@ -1,7 +1,7 @@
 """``huzhu member``: a member is an insured person, known by a keyed hash only.
 
-He joins, pays, leaves; the platform reports his death; the regulator may suspend or expel him. His statement is one
-file that anybody verifies offline.
+He joins and gets a card, pays, leaves; the platform reports his death; the regulator may suspend or expel him. His
+statement is one file that anybody verifies offline.
 """
 
 import secrets
@@ -16,6 +16,8 @@ from node.keys import KeyKind, read_key
 
 from .claim import day_number
 from .client import ask, node_option
+from .membercard import card as card_command
+from .membercard import identity_key_option, identity_opened_by, opening_of, person_option, write_card
 from .output import console, listing, output_option
 from .prooffile import from_height_option, out_option, write_file
 from .reads import after_option, limit_option, show_page
@@ -43,6 +45,11 @@ def birth_month(text: str) -> int:
 @click.option("--plan", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--birth-month", "born", required=True, metavar="YYYY-MM")
 @click.option("--identity", default=None, metavar="HEX", help="Keyed hash of the person, 32 bytes; default: random.")
+@person_option
+@identity_key_option
+@click.option(
+    "--card", type=click.Path(path_type=Path, dir_okay=False), help="Write his card there; it is for him alone."
+)
 @click.option(
     "--member-key",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -51,14 +58,35 @@ def birth_month(text: str) -> int:
 @key_option
 @node_option
 @output_option
-def enrol(plan: int, born: str, identity: str | None, member_key: Path | None, key_path: Path, node: str) -> None:
+def enrol(
+    plan: int,
+    born: str,
+    identity: str | None,
+    person: str | None,
+    identity_key: Path | None,
+    card: Path | None,
+    member_key: Path | None,
+    key_path: Path,
+    node: str,
+) -> None:
     """Join a plan. Signed by the platform, or by the member with his own key."""
-    name = (
-        secrets.token_bytes(IDENTITY_BYTES) if identity is None else parse_hex(identity, "--identity", IDENTITY_BYTES)
-    )
+    if identity is not None and person is not None:
+        raise click.UsageError("--identity or --person, not both")
+    opening = opening_of(plan, person, identity_key)
+    if opening is not None:
+        name = identity_opened_by(opening, plan)
+    elif identity is not None:
+        name = parse_hex(identity, "--identity", IDENTITY_BYTES)
+    else:
+        name = secrets.token_bytes(IDENTITY_BYTES)
     own = b"" if member_key is None else read_key(member_key, KeyKind.MEMBER).public
     done = send_one(node, key_path, tx.Enrol(plan, name, birth_month(born), own))
-    say_executed(done, member=done.detail[0], identity=name.hex(), first_period=done.detail[1])
+    member_id = done.detail[0]
+    carded = {} if card is None else write_card(card, node, member_id, lambda _: opening)
+    say_executed(done, member=member_id, identity=name.hex(), first_period=done.detail[1], **carded)
+
+
+member.add_command(card_command)
 
 
 @member.command("list")

@@ -9,18 +9,26 @@ import click
 
 from ledger import proofs
 from ledger.blocks import decode_header
+from ledger.claim_question import question_digest
 from ledger.errors import MalformedBytes, OperatorError, ProofFailed
+from ledger.signing import sign
 from ledger.statement import DrawProof, Inclusion, JuryProof, SettlementProof
+from node.keys import KeyPair, read_key
 
-from .client import ask, node_option
+from .client import NodeClient, ask, node_option
 from .output import console, listing, output_option
 from .prooffile import failed, from_height_option, out_option, write_file
+from .sender import now_ms
+from .signing import key_option
 from .status import flat
 
 HASH_OPS: Final = {0: "NO_HASH", 1: "SHA256"}
 LENGTH_OPS: Final = {1: "VAR_PROTO"}
 _BYTES: Final = ("header", "certificate", "validators", "proof", "value")
 """Long values, which people do not want to see."""
+proof_bytes_option = click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof's protobuf bytes there."
+)
 
 
 @click.group()
@@ -64,12 +72,37 @@ def spec() -> None:
 @proof.command()
 @click.argument("table")
 @click.argument("row_id", metavar="ID", type=click.IntRange(min=0))
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the proof's protobuf bytes there.")
+@proof_bytes_option
 @node_option
 @output_option
 def show(table: str, row_id: int, out: Path | None, node: str) -> None:
     """A row of a TABLE, its proof, and the header that certifies the root."""
-    answer: dict[str, Any] = ask(node, lambda client: client.get(f"/v1/proofs/{table}/{row_id}"))
+    _say(ask(node, lambda client: client.get(f"/v1/proofs/{table}/{row_id}")), out)
+
+
+@proof.command()
+@click.argument("claim_id", metavar="CLAIM", type=click.IntRange(min=0))
+@proof_bytes_option
+@key_option
+@node_option
+@output_option
+def claim(claim_id: int, out: Path | None, key_path: Path, node: str) -> None:
+    """The row of a CLAIM with its proof, for the claimant: signed with his key, or the platform's if he has none."""
+    key = read_key(key_path)
+    _say(ask(node, lambda client: _asked(client, claim_id, key)), out)
+
+
+async def _asked(client: NodeClient, claim_id: int, key: KeyPair) -> Any:
+    """The claimant's question, signed for now."""
+    chain_id = bytes.fromhex((await client.get("/v1/status"))["chain_id"])
+    asked_ms = now_ms()
+    signature = sign(key.secret, question_digest(chain_id, claim_id, asked_ms))
+    body = {"signer": key.public.hex(), "asked_ms": asked_ms, "signature": signature.hex()}
+    return await client.post(f"/v1/claims/{claim_id}/proof", json.dumps(body).encode(), "application/json")
+
+
+def _say(answer: dict[str, Any], out: Path | None) -> None:
+    """A row with its proof, which is checked; the bytes of the proof go to ``out``."""
     raw = bytes.fromhex(answer["proof"])
     _check(answer, raw)
     if out is not None:

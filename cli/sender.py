@@ -40,13 +40,18 @@ class Committed:
     detail: tuple[int, ...]
 
 
+def now_ms() -> int:
+    """This machine's clock, in Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
 def sign(body: Any, key: KeyPair, chain_id: bytes, *, epoch: int = 0) -> bytes:
     """The signed bytes of ``body``, valid for half the validity window from now."""
     return sign_transaction(
         body,
         seed=key.secret,
         signer=key.public,
-        valid_until_ms=time.time_ns() // 1_000_000 + VALID_MS,
+        valid_until_ms=now_ms() + VALID_MS,
         salt=secrets.token_bytes(SALT_BYTES),
         chain_id=chain_id,
         epoch=epoch,

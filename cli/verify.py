@@ -19,6 +19,7 @@ from ledger.errors import OperatorError, ProofFailed
 from ledger.findings import Finding
 from ledger.genesis import Genesis, parse_genesis
 from ledger.light import HeaderWalk, Link, ValidatorSet, decoded_header, genesis_trust, header_trust
+from ledger.member_card import check_card, parse_member_card
 from ledger.statement import (
     FILE_BYTES_MAX,
     DrawProof,
@@ -69,10 +70,22 @@ def _subject(kind: type[Subject], file: Path, genesis_path: Path, trusted: str |
 @file_argument
 @genesis_option
 @trusted_option
+@click.option(
+    "--card",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The member's card: also that chain, row and identity are those of the card.",
+)
 @output_option
-def statement(file: Path, genesis_path: Path, trusted: str | None) -> None:
+def statement(file: Path, genesis_path: Path, trusted: str | None, card: Path | None) -> None:
     """A member's statement: his bill, his place among those who share, what he owes."""
-    say(_subject(Statement, file, genesis_path, trusted))
+    answer = _subject(Statement, file, genesis_path, trusted)
+    if card is not None:
+        try:
+            findings = check_card(parse_member_card(_read(card)), _genesis(genesis_path), answer)
+        except ProofFailed as error:
+            raise failed(error, str(card)) from error
+        answer = replace(answer, findings=(*findings, *answer.findings))
+    say(answer)
 
 
 @verify.command()

@@ -38,6 +38,7 @@ class Domain(Enum):
     STATUS = b"huzhu-status"
     CARD = b"huzhu-card"
     BUNDLE = b"huzhu-bundle"
+    QUESTION = b"huzhu-question"
 
 
 def _prefixes() -> dict[Domain, bytes]:

@@ -304,6 +304,7 @@ def _about_statement(state: StateReader, subject: Subject, chain: VerifiedChain,
     return found, {
         "member": subject.member,
         "plan": member.plan,
+        "identity": member.identity.hex(),
         "state": standing,
         "bill_fen": sums.bill_fen,
         "owed_fen": owed.total_fen,

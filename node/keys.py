@@ -47,6 +47,8 @@ class KeyKind(Enum):
     NODE = "node"
     MEMBER = "member"
     CLOCK = "clock"
+    IDENTITY = "identity"
+    """Secret of the platform from which its members' identities are made (``ledger.member_card``)."""
     MOVE = "move"
     """One-time key of a home that waits for a validator (``node.moving``)."""
 

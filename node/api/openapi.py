@@ -52,7 +52,7 @@ def _operation(method: str, path: str, doc: str) -> dict[str, Any]:
     if method == "POST":
         operation["requestBody"] = {
             "required": True,
-            "description": "Signed transactions, as the description says.",
+            "description": "Signed, as the description says.",
             "content": {"application/msgpack": {}, "application/json": {}},
         }
     return operation

@@ -30,6 +30,7 @@ from ..steps import Steps
 from .answers import answer, problem
 from .blocks import Blocks
 from .claim_views import ClaimViews
+from .claimants import Claimants
 from .consortium_views import ConsortiumViews
 from .feed import Feeds
 from .ledger_views import LedgerViews
@@ -89,6 +90,7 @@ def routes(view: NodeView, waiters: CommitWaiters, feeds: Feeds, steps: Steps | 
         Route("GET", "/v1/members/{id}/bill", ledger.bill),
         Route("GET", "/v1/claims", claims.claims),
         Route("GET", "/v1/claims/{id}", claims.claim),
+        Route("POST", "/v1/claims/{id}/proof", Claimants(view).proof),
         Route("GET", "/v1/evidence", claims.evidence),
         Route("GET", "/v1/access", claims.access),
         Route("GET", "/v1/events", claims.events),
