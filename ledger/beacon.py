@@ -14,6 +14,7 @@ Group operations are libsodium's, through PyNaCl. Where libsodium is narrower th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import sha256, sha512
 from typing import NamedTuple
 
@@ -29,6 +30,10 @@ BEACON_BYTES = 64
 DRAW_SPACE = 1 << 64
 """A draw is taken from the 2**64 values of 8 bytes; a range is from 1 to this."""
 
+SECRETS_MAX = 8
+"""Seeds whose scalar is remembered: a process proves with one key, or with two around a rotation."""
+KEYS_MAX = 256
+"""Public keys whose order is remembered."""
 _SUITE = b"\x03"
 _POINT_BYTES = 32
 _CHALLENGE_BYTES = 16
@@ -63,15 +68,21 @@ def verify(public: bytes, alpha: bytes, proof: bytes) -> bytes | None:
     if len(proof) != PROOF_BYTES or len(public) != PUBLIC_BYTES:
         return None
     gamma, challenge, response = proof[:32], proof[32:48], proof[48:]
-    if int.from_bytes(response, "little") >= _GROUP_ORDER or not (_is_prime_order(public) and _is_prime_order(gamma)):
+    if int.from_bytes(response, "little") >= _GROUP_ORDER or not (_is_key(public) and _is_canonical(gamma)):
+        return None
+    scalar = _scalar(challenge)
+    try:
+        multiple = _times(scalar, gamma)  # which looks at its order as well, but for a scalar that is zero
+    except SodiumError:
+        return None
+    if not any(challenge) and not _is_prime_order(gamma):
         return None
     point = _hash_to_curve(public, alpha)
-    scalar = _scalar(challenge)
     u = bindings.crypto_core_ed25519_sub(_times_base(response), _times(scalar, public))
-    v = bindings.crypto_core_ed25519_sub(_times(response, point), _times(scalar, gamma))
+    v = bindings.crypto_core_ed25519_sub(_times(response, point), multiple)
     if _challenge(public, point, gamma, u, v) != challenge:
         return None
-    return proof_to_hash(proof)
+    return _output(gamma)
 
 
 def proof_to_hash(proof: bytes) -> bytes:
@@ -82,6 +93,11 @@ def proof_to_hash(proof: bytes) -> bytes:
     gamma = proof[:_POINT_BYTES]
     if len(proof) != PROOF_BYTES or not _is_prime_order(gamma):
         raise InvariantViolation("the hash of a proof that was not verified")
+    return _output(gamma)
+
+
+def _output(gamma: bytes) -> bytes:
+    """RFC 9381 §5.2, steps 4 to 6, of a point of prime order."""
     return sha512(_SUITE + b"\x03" + _times_cofactor(gamma) + b"\x00").digest()
 
 
@@ -94,6 +110,7 @@ class _Secret(NamedTuple):
     public: bytes
 
 
+@lru_cache(maxsize=SECRETS_MAX)
 def _secret(seed: bytes) -> _Secret:
     """RFC 8032 §5.1.5: the clamped scalar (reduced), the prefix of nonces, the public key."""
     if len(seed) != SEED_BYTES:
@@ -151,6 +168,12 @@ def _times_cofactor(point: bytes) -> bytes:
 def _is_prime_order(point: bytes) -> bool:
     """Whether the bytes are the canonical encoding of a point of prime order."""
     return bool(bindings.crypto_core_ed25519_is_valid_point(point)) and _is_canonical(point)
+
+
+@lru_cache(maxsize=KEYS_MAX)
+def _is_key(public: bytes) -> bool:
+    """Whether a public key is a point of prime order; each block asks it again of one of few."""
+    return _is_prime_order(public)
 
 
 def _is_canonical(point: bytes) -> bool:

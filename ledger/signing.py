@@ -20,6 +20,8 @@ from nacl.exceptions import BadSignatureError
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32
 SEED_BYTES: Final = 32
+SECRETS_MAX: Final = 8
+"""Seeds whose key pair is remembered: a process signs with one key, or with two around a rotation."""
 VERIFIED_MAX: Final = 1_024
 """Answers remembered, some 300 bytes each: the votes of a few heights of a hundred validators."""
 
@@ -61,8 +63,14 @@ def public_key(seed: bytes) -> bytes:
 
 def sign(seed: bytes, message: bytes) -> bytes:
     """The 64-byte Ed25519 signature of ``message`` under the 32-byte ``seed``; deterministic (RFC 8032)."""
+    return crypto_sign(message, _secret(seed))[:SIGNATURE_BYTES]
+
+
+@lru_cache(maxsize=SECRETS_MAX)
+def _secret(seed: bytes) -> bytes:
+    """The seed with its public key, as libsodium signs with it; deriving it costs as much as the signature."""
     _, secret = crypto_sign_seed_keypair(seed)
-    return crypto_sign(message, secret)[:SIGNATURE_BYTES]
+    return secret
 
 
 @lru_cache(maxsize=VERIFIED_MAX)
