@@ -17,10 +17,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
+
+import msgspec
 
 from ledger.errors import OK, TransactionRejected
 from ledger.limits import VALIDITY_WINDOW_MS
@@ -69,8 +71,7 @@ class ChainView(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """What became of one submitted transaction. ``code`` is OK when it waits for a block here."""
 
     id: bytes
@@ -80,11 +81,8 @@ class Outcome:
     """Whether it entered the mempool by this submission; an OK that is not fresh waited there already."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Checked:
-    id: bytes
-    raw: bytes
-    transaction: Transaction
+_Checked = tuple[bytes, bytes, Transaction]
+"""Id, bytes and value of a transaction of which only the signature is still to be verified."""
 
 
 @dataclass(slots=True, eq=False)
@@ -225,8 +223,9 @@ class Admission:
             first = (await asyncio.shield(future))[ids[at]]
             outcomes[at] = Outcome(first.id, first.code, first.detail)
         in_order = [outcomes[at] for at in range(len(raws))]
-        for outcome in in_order:
-            self.counts[source, "KNOWN" if outcome.code == OK and not outcome.fresh else outcome.code] += 1
+        tally = Counter("KNOWN" if outcome.code == OK and not outcome.fresh else outcome.code for outcome in in_order)
+        for code, count in tally.items():
+            self.counts[source, code] += count
         return in_order
 
     async def _overlapped(
@@ -276,7 +275,7 @@ class Admission:
                     if isinstance(transaction, TransactionRejected):
                         raise transaction
                     self._check(tx_id, raws[at], transaction, begun.head_ms, latest_ms)
-                    begun.own[at] = _Checked(tx_id, raws[at], transaction)
+                    begun.own[at] = (tx_id, raws[at], transaction)
                     self._in_flight[tx_id] = begun
                 except TransactionRejected as rejected:
                     outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
@@ -323,28 +322,28 @@ class Admission:
         return first.followers
 
     async def _verdicts(self, own: dict[int, _Checked]) -> list[bool]:
-        items = [(item.id, item.raw, item.transaction) for item in own.values()]
-        return await self._signatures.verify(items, self._chain.epoch)
+        return await self._signatures.verify(list(own.values()), self._chain.epoch)
 
     async def _finish(self, window: deque[_Slice], source: Source, outcomes: dict[int, Outcome]) -> None:
         """Let the oldest slice enter the mempool, and tell those who wait for its results."""
         piece = window[0]
         verdicts = await (self._verdicts(piece.own) if piece.verdicts is None else piece.verdicts)
         window.popleft()
-        outcomes.update(self._enter(piece, verdicts, source))
-        self._release(piece, {checked.id: outcomes[at] for at, checked in piece.own.items()})
+        entered = self._enter(piece, verdicts, source)
+        outcomes.update(entered)
+        self._release(piece, entered.values())
 
-    def _release(self, piece: _Slice, results: dict[bytes, Outcome]) -> None:
-        for checked in piece.own.values():
-            del self._in_flight[checked.id]
+    def _release(self, piece: _Slice, results: Iterable[Outcome]) -> None:
+        for tx_id, _, _ in piece.own.values():
+            del self._in_flight[tx_id]
         if piece.followers is not None:
-            piece.followers.set_result(results)
+            piece.followers.set_result({outcome.id: outcome for outcome in results})
 
     def _break_off(self, window: deque[_Slice]) -> None:
         """The submission was cancelled: release those who wait for what it had in flight."""
         for piece in window:
             gone = "its first submission was broken off; send it again"
-            self._release(piece, {item.id: Outcome(item.id, "NOT_READY", gone) for item in piece.own.values()})
+            self._release(piece, [Outcome(tx_id, "NOT_READY", gone) for tx_id, _, _ in piece.own.values()])
         window.clear()
 
     def _check(self, tx_id: bytes, raw: bytes, transaction: Transaction, head_ms: int, latest_ms: int) -> None:
@@ -365,17 +364,17 @@ class Admission:
         now_ms = self._clock_ms()
         with self._entering:
             moved = self._chain.head_time_ms != piece.head_ms
-            for (at, item), valid in zip(piece.own.items(), verdicts, strict=True):
+            for (at, (tx_id, raw, transaction)), valid in zip(piece.own.items(), verdicts, strict=True):
                 try:
                     if not valid:
                         raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
-                    if moved and self._chain.seen(item.id):  # committed by others while we verified
+                    if moved and self._chain.seen(tx_id):  # committed by others while we verified
                         raise TransactionRejected("DUPLICATE", "it is in a block already")
-                    self._mempool.add(item.id, item.raw, item.transaction, now_ms)
-                    entered.append(item.id)
-                    outcomes[at] = Outcome(item.id, OK, fresh=True)
+                    self._mempool.add(tx_id, raw, transaction, now_ms)
+                    entered.append(tx_id)
+                    outcomes[at] = Outcome(tx_id, OK, fresh=True)
                 except TransactionRejected as rejected:
-                    outcomes[at] = Outcome(item.id, rejected.code, rejected.detail)
+                    outcomes[at] = Outcome(tx_id, rejected.code, rejected.detail)
         if entered:
             self._hand_off(entered, source)
         return outcomes

@@ -7,7 +7,7 @@ Rules of this file
 * Transactions that wait for long are pushed to all again, whether a block is due or not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from consensus.events import DueReason
@@ -26,7 +26,7 @@ PUSH_AGAIN_MAX: Final = 256
 class Gossip(Protocol):
     """What the driver needs of the transactions' gossip."""
 
-    def submit(self, transaction_id: bytes, raw: bytes) -> None: ...
+    def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None: ...
 
     def holders(self, transaction_id: bytes) -> frozenset[bytes]: ...
 
@@ -110,7 +110,6 @@ class DueWatch:
         now_s = self._clock.monotonic_s()
         if now_s - self._pushed_s >= PUSH_AGAIN_S:
             self._pushed_s = now_s
-            for tx_id in self._mempool.older_than(int(PUSH_AGAIN_S * 1_000), now_ms, PUSH_AGAIN_MAX):
-                entry = self._mempool.get(tx_id)
-                if entry is not None:
-                    self._gossip.submit(tx_id, entry.raw)
+            old = self._mempool.older_than(int(PUSH_AGAIN_S * 1_000), now_ms, PUSH_AGAIN_MAX)
+            entries = map(self._mempool.get, old)
+            self._gossip.submit([(entry.id, entry.raw) for entry in entries if entry is not None])

@@ -182,7 +182,8 @@ class Mempool:
     def add(self, tx_id: bytes, raw: bytes, transaction: Transaction, now_ms: int) -> None:
         """Let a verified transaction wait. ``now_ms`` is the node's clock, for its age. Raises like ``check``."""
         kind = self.check(tx_id, raw, transaction)
-        entry = Entry(tx_id, raw, transaction, now_ms, kind, self._take_early(tx_id))
+        announced = self._take_early(tx_id) if self._early else 0
+        entry = Entry(tx_id, raw, transaction, now_ms, kind, announced)
         self._entries[tx_id] = entry
         self._bytes += len(raw)
         self._of_signer[transaction.signer] = self._of_signer.get(transaction.signer, 0) + 1
@@ -190,7 +191,8 @@ class Mempool:
         usage.count += 1
         usage.bytes += len(raw)
         heapq.heappush(self._expiry, (transaction.valid_until_ms, tx_id))
-        self._ripen(entry)
+        if announced:
+            self._ripen(entry)
 
     # ---- out ----
 

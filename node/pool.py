@@ -90,10 +90,8 @@ class PeerPool:
             if own is not None:
                 self._mempool.announce(own, ids)
             if source is Source.CLIENT and self._gossip is not None:
-                for tx_id in ids:
-                    entry = self._mempool.get(tx_id)
-                    if entry is not None:
-                        self._gossip.submit(tx_id, entry.raw)
+                entries = map(self._mempool.get, ids)
+                self._gossip.submit([(entry.id, entry.raw) for entry in entries if entry is not None])
         self._entered()
 
     def _checked(self, peer: bytes, outcomes: list[Outcome]) -> None:

@@ -191,12 +191,13 @@ class GossipPolicy:
             self._wanted[transaction_id].deadline_s = 0.0
             self._wanted.move_to_end(transaction_id, last=False)
 
-    def submit(self, transaction_id: bytes, raw: bytes, now_s: float) -> None:
-        """Push a transaction to all: admitted by this node, or old and pushed again."""
-        self._remember(transaction_id, 0)
-        self._push.append(raw)
-        self._push_ids.append(transaction_id)
-        self._push_bytes += len(raw)
+    def submit(self, transactions: Sequence[tuple[bytes, bytes]], now_s: float) -> None:
+        """Push transactions, (id, bytes) each, to all: admitted by this node, or old and pushed again."""
+        ids, raws = [item[0] for item in transactions], [item[1] for item in transactions]
+        self._remember(ids, 0)
+        self._push += raws
+        self._push_ids += ids
+        self._push_bytes += sum(map(len, raws))
         if self._push_bytes >= PUSH_BYTES or len(self._push) >= PUSH_ITEMS_MAX:
             self._push_due_s = now_s
         elif self._push_due_s is None:
@@ -208,32 +209,35 @@ class GossipPolicy:
         if batch is None:
             batch = self._announce[source] = _Batch(now_s + ANNOUNCE_DELAY_S)
         batch.ids.extend(ids)
-        bit = self._bits.get(source, 0)
-        for transaction_id in ids:
-            self._remember(transaction_id, bit | self._settle(transaction_id))
+        self._remember(ids, self._bits.get(source, 0))
+        self._settle(ids)
 
     def refused(self, ids: Sequence[bytes]) -> None:
         """These will never be admitted: remembered, so that they are not fetched again."""
-        for transaction_id in ids:
-            self._remember(transaction_id, self._settle(transaction_id))
+        self._remember(ids, 0)
+        self._settle(ids)
 
     def holders(self, transaction_id: bytes) -> frozenset[bytes]:
         """Connected peers known to hold it: they announced it, sent it, or were pushed it."""
         holders = self._known.get(transaction_id, 0)
         return frozenset(peer for peer, bit in self._bits.items() if holders & bit)
 
-    def _remember(self, transaction_id: bytes, holders: int) -> None:
-        self._known[transaction_id] = self._known.get(transaction_id, 0) | holders
-        if len(self._known) > KNOWN_IDS_MAX:
-            self._known.popitem(last=False)
+    def _remember(self, ids: Sequence[bytes], holders: int) -> None:
+        known = self._known
+        for transaction_id in ids:
+            known[transaction_id] = known.get(transaction_id, 0) | holders
+        while len(known) > KNOWN_IDS_MAX:
+            known.popitem(last=False)
 
-    def _settle(self, transaction_id: bytes) -> int:
-        """It is wanted no longer; the bits of those that had announced it."""
-        want = self._wanted.pop(transaction_id, None)
-        if want is None:
-            return 0
-        self._unask(want)
-        return sum(self._bits.get(peer, 0) for peer in want.sources)
+    def _settle(self, ids: Sequence[bytes]) -> None:
+        """These, known now, are wanted no longer; those that had announced one hold it."""
+        if not self._wanted:
+            return
+        for transaction_id in ids:
+            want = self._wanted.pop(transaction_id, None)
+            if want is not None:
+                self._unask(want)
+                self._remember([transaction_id], sum(self._bits.get(peer, 0) for peer in want.sources))
 
     def _unask(self, want: _Want) -> None:
         if want.asked is not None:
@@ -265,7 +269,7 @@ class GossipPolicy:
             elif self._is_coming(transaction_id):
                 continue  # it will be admitted or refused soon, and remembered then
             elif self._pool.is_known(transaction_id):
-                self._remember(transaction_id, bit)
+                self._remember([transaction_id], bit)
             elif len(self._wanted) < WANTED_IDS_MAX:
                 self._wanted[transaction_id] = _Want([peer])
                 missing.append(transaction_id)
@@ -297,8 +301,7 @@ class GossipPolicy:
     def _pushes(self) -> list[Outgoing]:
         everybody, bits = tuple(self._bits), sum(self._bits.values())
         out = [Outgoing(everybody, batch) for batch in push_batches(self._push)] if everybody else []
-        for transaction_id in self._push_ids:
-            self._remember(transaction_id, bits)
+        self._remember(self._push_ids, bits)
         self._push, self._push_ids, self._push_bytes, self._push_due_s = [], [], 0, None
         return out
 
@@ -357,9 +360,9 @@ class TransactionGossip:
         self._planned_s: float | None = None
         """When ``run`` will wake by itself."""
 
-    def submit(self, transaction_id: bytes, raw: bytes) -> None:
-        """Push a transaction that this node admitted, or an old one again."""
-        self._policy.submit(transaction_id, raw, self._clock.monotonic_s())
+    def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None:
+        """Push transactions, (id, bytes) each, that this node admitted, or old ones again."""
+        self._policy.submit(transactions, self._clock.monotonic_s())
         self._replan()
 
     def admitted(self, source: bytes, ids: Sequence[bytes]) -> None:

@@ -1,6 +1,6 @@
 """The shell of the agreement: order of effects, when a block is due, whom messages go to; the core is scripted."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, cast
 
 import pytest
@@ -180,8 +180,8 @@ class Gossip:
         self.pushed: list[bytes] = []
         self.held: dict[bytes, frozenset[bytes]] = {}
 
-    def submit(self, transaction_id: bytes, raw: bytes) -> None:
-        self.pushed.append(transaction_id)
+    def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None:
+        self.pushed += [transaction_id for transaction_id, _ in transactions]
 
     def holders(self, transaction_id: bytes) -> frozenset[bytes]:
         return self.held.get(transaction_id, frozenset())

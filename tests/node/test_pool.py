@@ -30,8 +30,8 @@ class Gossip:
         self.turned_down: list[bytes] = []
         self.messages: list[bytes] = []
 
-    def submit(self, transaction_id: bytes, raw: bytes) -> None:
-        self.submitted.append(transaction_id)
+    def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None:
+        self.submitted += [transaction_id for transaction_id, _ in transactions]
 
     def admitted(self, source: bytes, ids: Sequence[bytes]) -> None:
         self.taken.append((source, list(ids)))

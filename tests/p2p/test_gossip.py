@@ -84,11 +84,11 @@ def read(outgoing: list[Outgoing]) -> list[tuple[tuple[bytes, ...], GossipMessag
 
 def test_a_quiet_node_pushes_at_once_to_all_and_after_a_push_gathers_for_a_moment() -> None:
     node, _ = policy(A, B)
-    node.submit(X, RAW, 1.0)
+    node.submit([(X, RAW)], 1.0)
     assert node.next_due_s() == 1.0
     assert read(node.poll(1.0)) == [((A, B), Push((RAW,)))]
-    node.submit(Y, RAW_Y, 1.001)
-    node.submit(Z, RAW, 1.003)
+    node.submit([(Y, RAW_Y)], 1.001)
+    node.submit([(Z, RAW)], 1.003)
     assert node.next_due_s() == 1.0 + PUSH_DELAY_S
     assert node.poll(1.004) == []
     assert read(node.poll(1.0 + PUSH_DELAY_S)) == [((A, B), Push((RAW_Y, RAW)))]
@@ -99,11 +99,11 @@ def test_a_quiet_node_pushes_at_once_to_all_and_after_a_push_gathers_for_a_momen
 
 def test_a_full_batch_is_pushed_at_once_and_cut_at_the_limits() -> None:
     node, _ = policy(A)
-    node.submit(Z, b"0", 1.0)
+    node.submit([(Z, b"0")], 1.0)
     assert len(node.poll(1.0)) == 1
-    node.submit(X, bytes(PUSH_BYTES - 1), 1.0)
+    node.submit([(X, bytes(PUSH_BYTES - 1))], 1.0)
     assert node.poll(1.0) == []
-    node.submit(Y, b"1", 1.0)
+    node.submit([(Y, b"1")], 1.0)
     assert len(node.poll(1.0)) == 1
     for count, batches in ((PUSH_ITEMS_MAX, 1), (PUSH_ITEMS_MAX + 1, 2)):
         assert len(list(push_batches([b""] * count))) == batches
@@ -252,7 +252,7 @@ def test_whatever_happens_no_wanted_id_is_forgotten_by_its_peer_count(steps: lis
         elif action == 4:
             node.refused([transaction_id])
         elif action == 5:
-            node.submit(transaction_id, raw, now_s)
+            node.submit([(transaction_id, raw)], now_s)
         else:
             node.poll(now_s)
     for round_ in range(2 * PULL_ATTEMPTS_MAX):
@@ -293,7 +293,7 @@ async def test_on_real_links_a_transaction_reaches_all_and_a_late_peer_fetches_i
         await asyncio.gather(one.connected(two.key), two.connected(one.key))
         pools[0].gossip.on_peer(two.key, True)
         pools[0].pending[X] = RAW
-        pools[0].gossip.submit(X, RAW)
+        pools[0].gossip.submit([(X, RAW)])
         await two.until(lambda: X in pools[1].pending)
         assert pools[0].gossip.holders(X) == {two.key}
         two.knows(late)
