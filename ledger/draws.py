@@ -12,7 +12,7 @@ from typing import Final
 
 from .beacon import Drawer
 from .rows import Draw
-from .state import Index, State, u64
+from .state import Index, State, StateReader, u64
 
 START: Final = bytes(32)
 
@@ -48,6 +48,21 @@ def contribute(state: State, creators_min: int, blocks_min: int) -> list[tuple[i
             state.index_delete(Index.OPEN_DRAW, key)
             closed.append((draw_id, running))
     return closed
+
+
+def mixed_in(state: StateReader, height: int) -> tuple[int, ...]:
+    """The draws into which block ``height``, the newest of ``state``, was mixed, ascending.
+
+    An older draw has all that a newer one has, and so never closes after it.
+    """
+    found: list[int] = []
+    for draw_id in reversed(range(state.length(Draw))):
+        draw = state.get(Draw, draw_id)
+        if draw.closed_height not in (0, height):
+            break
+        if draw.opened_height < height:
+            found.append(draw_id)
+    return tuple(reversed(found))
 
 
 def waiting(state: State, draw_id: int) -> list[int]:

@@ -36,6 +36,7 @@ from .chain import Chain, Committed
 from .config import Config
 from .decoded import Decoder
 from .disk import DiskGuard, free_bytes
+from .draw_watch import DrawWatch
 from .driver import Driver
 from .evidence import EvidencePool
 from .files import Files
@@ -313,6 +314,7 @@ class Node:
         self.chain.listen(self.snapshots.committed)
         self.chain.listen(self.window.committed)
         self.chain.listen(self._settled)
+        self.chain.listen(DrawWatch(self.chain, self.log).committed)
         upgrades = UpgradeWatch(self.chain, self.log, self._bug)
         self.chain.listen(lambda committed: upgrades.look())
         await self.network.start(tasks)

@@ -23,9 +23,10 @@ from ledger.transactions import decode_transaction, transaction_id
 from ..admission import Outcome, Source
 from ..steps import Steps
 from . import asked
-from .answers import RETRY_AFTER_SECONDS, RETRYABLE, answer, bad_request, not_found, plain, problem
+from .answers import RETRY_AFTER_SECONDS, RETRYABLE, answer, bad_request, not_found, problem
 from .view import NodeView, StateAt
 from .waiters import CommitWaiters, Result
+from .withheld import shown_body
 
 TRANSACTIONS_MAX: Final = BLOCK_TRANSACTIONS_MAX
 """Most transactions of one request."""
@@ -193,7 +194,7 @@ class Submitting:
             transaction = decode_transaction(raw)
             found |= {
                 "type": transaction.body.__struct_config__.tag,
-                "body": plain(transaction.body),
+                "body": shown_body(transaction.body),
                 "signer": transaction.signer.hex(),
                 "valid_until_ms": transaction.valid_until_ms,
             }

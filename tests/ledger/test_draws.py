@@ -95,3 +95,17 @@ def test_a_pick_can_be_recomputed_from_public_data_alone() -> None:
             break
         index += 1
     assert draws.pick(seed, claim, firms) == firms[value % len(firms)]
+
+
+def test_a_block_is_mixed_into_the_draws_that_were_open_before_it() -> None:
+    state = at(fresh(), 5)
+    assert draws.mixed_in(state, 5) == ()
+    for height in range(5, 9):
+        draws.contribute(at(state, height), 1, 3)
+        draws.request(state)
+    assert draws.mixed_in(state, 8) == (0, 1, 2), "0 closed with it, 3 was opened by it"
+    draws.contribute(at(state, 9), 1, 3)
+    assert draws.mixed_in(state, 9) == (1, 2, 3), "0 closed before"
+    for height in (10, 11, 12):
+        draws.contribute(at(state, height), 1, 3)
+    assert draws.mixed_in(state, 12) == ()

@@ -1,5 +1,7 @@
 """Routes on claims, disputes, decisions and money: what they show, what they keep, what they refuse."""
 
+from collections import Counter
+
 import pytest
 
 from ledger import transactions as tx
@@ -8,6 +10,7 @@ from ledger.actions import RunOffPlan
 from ledger.disputes import Exclusion
 from ledger.jury import Vote
 from ledger.rows import Claim, Dispute, Draw, Evidence
+from ledger.transactions import decode_transaction, transaction_id
 from node.api import paging
 from tests.ledger.chain import Chain
 from tests.ledger.claim_kit import before_jury, enrolled, filed, noticed, objected, panel, person, row, voted
@@ -118,6 +121,30 @@ async def test_salts_and_fingerprints_are_never_shown() -> None:
             text = await (await client.get(route)).text()
             assert "salt" not in text, route
             assert not any(secret.hex() in text for secret in secrets), route
+
+
+@pytest.mark.asyncio
+async def test_a_transaction_is_shown_without_salt_and_fingerprint_and_its_bytes_are_exact() -> None:
+    node, _ = judged()
+    withheld, opened = Counter[str](), 0
+    async with serving(node) as client:
+        for block in node.chain.blocks:
+            for raw in block.body.transactions:
+                body = decode_transaction(raw).body
+                found = await get(client, f"/v1/transactions/{transaction_id(raw).hex()}")
+                secret = {"salt", "fingerprint"} & found["body"].keys()
+                if isinstance(body, tx.RevealBallot):
+                    assert found["body"]["salt"] == body.salt.hex(), "it was sent to be seen"
+                    opened += 1
+                elif secret:
+                    assert {found["body"][name] for name in secret} == {"withheld"}
+                    withheld[found["type"]] += 1
+                    assert not any(getattr(body, name).hex() in str(found) for name in secret)
+                    exact = await client.get(f"/v1/transactions/{transaction_id(raw).hex()}?raw=true")
+                    assert await exact.read() == raw
+    assert opened == 6
+    assert withheld["file_claim"] == 2
+    assert withheld["give_documents"] == 1
 
 
 @pytest.mark.asyncio
