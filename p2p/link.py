@@ -1,11 +1,14 @@
-"""One authenticated link over asyncio streams: a writer that serves queues by priority, a reader that meters the peer.
+"""One authenticated link over an asyncio transport: queues served by priority on the way out, a metered way in.
 
 Rules of this file:
 
 * ``send`` never blocks, so the consensus engine is never held. What a full queue does: ``limits.CHANNEL_LIMITS``.
 * Every end has a reason both sides learn (``Bye``); what arrives after our own ``Bye`` is dropped, except on DUPLICATE,
   where the peer may not have seen the other link yet.
-* The reader delivers in order and awaits the receiver: a slow receiver slows its peer down (TCP), nothing is buffered.
+* What arrives is delivered in order, in the turn of the loop in which it arrives. A receiver that wants to be waited
+  for stops the reading: a slow receiver slows its peer down (TCP), nothing is buffered.
+* What is sent in one turn of the loop leaves at its end, in one write. Only a transport that is full, and the end of
+  the link, are the writing task's business.
 * ``run`` owns the link's tasks and leaves none behind.
 """
 
@@ -14,7 +17,9 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from functools import partial
+from types import TracebackType
+from typing import Literal, cast
 
 from ledger.errors import MalformedBytes, PeerError
 
@@ -38,7 +43,9 @@ from .rate import InboundLimits
 from .reasons import CloseReason, told
 
 Direction = Literal["in", "out"]
+Deliver = Callable[["Link", Message], Awaitable[None] | None]
 _CLOCK_SAMPLES = 8
+_CHANNELS = tuple(Channel)
 
 
 @dataclass
@@ -69,6 +76,51 @@ def tune_socket(writer: asyncio.StreamWriter) -> None:
     writer.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
 
 
+class _Inward(asyncio.Protocol):
+    """Hands what arrives to the link at once; everything else goes on to the streams' own protocol."""
+
+    def __init__(
+        self, streams: asyncio.BaseProtocol, arrived: Callable[[bytes], None], lost: Callable[[], None]
+    ) -> None:
+        self._streams = streams
+        self._arrived = arrived
+        self._lost = lost
+
+    def data_received(self, data: bytes) -> None:
+        self._arrived(data)
+
+    def pause_writing(self) -> None:
+        self._streams.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._streams.resume_writing()
+
+    def eof_received(self) -> bool:
+        self._lost()
+        return True  # our side may still be written: the link ends it
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost()
+        self._streams.connection_lost(error)
+
+
+class _Kept:
+    """``with`` it around a callback: what is raised within is kept for the task that owns the link."""
+
+    def __init__(self, keep: Callable[[BaseException], None]) -> None:
+        self._keep = keep
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self._keep(error)
+        return True
+
+
 class Link:
     """A link that is up. ``run`` it once; it is over when ``run`` returns."""
 
@@ -97,6 +149,7 @@ class Link:
         self.reason: CloseReason | None = None
         self._reader = reader
         self._writer = writer
+        self._transport = cast(asyncio.Transport, writer.transport)
         self._cipher = established.session.send
         self._frames = FrameReader(established.session.receive, Assembler(limits))
         self._clock = clock
@@ -105,6 +158,16 @@ class Link:
         self._traffic = Traffic()
         self._receiving, self._sending = meter.of("receive"), meter.of("send")
         self._wake = Alarm(clock)
+        self._parked = False
+        """Whether the writing task has nothing to do: then whoever sends sees to the writing."""
+        self._flushing = False
+        """Whether what is queued will be written at the end of this turn of the loop."""
+        self._stirred = Alarm(clock)
+        self._held: tuple[Iterator[Message], Awaitable[None]] | None = None
+        """A receiver that wants to be waited for, and what is to be delivered after it."""
+        self._failure: BaseException | None = None
+        self._gone = False
+        """Whether nothing will arrive any more."""
         self._room: deque[asyncio.Future[None]] = deque()
         self._dead = False
         self._over = False
@@ -136,7 +199,9 @@ class Link:
         """Queue ``message`` and return at once; false when the link is closing or the queue refused it."""
         if self.closing or not self.queue.push(message):
             return False
-        self._wake.ring()
+        if self._parked and not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
         return True
 
     async def send_when_room(self, message: Message) -> bool:
@@ -167,11 +232,11 @@ class Link:
     def _close(self, reason: CloseReason) -> None:
         self.reason = reason
         self._dead = reason.code != "DUPLICATE"
-        self._linger = self._clock.call_later(LINGER_S, self._writer.transport.abort)
+        self._linger = self._clock.call_later(LINGER_S, self._transport.abort)
         self._wake.ring()
         self._release_waiters()
 
-    async def run(self, deliver: Callable[["Link", Message], Awaitable[None] | None]) -> CloseReason:
+    async def run(self, deliver: Deliver) -> CloseReason:
         """Carry messages until the link ends; the reason. A ``PeerError`` that ``deliver`` raises ends the link."""
         self._timer = self._clock.call_later(PING_INTERVAL_S, self._tick)
         self.probe()
@@ -189,47 +254,74 @@ class Link:
 
     def _finish(self) -> None:
         self._over = True
-        self._writer.transport.abort()
+        self._transport.abort()
         self._wake.ring()
         self._release_waiters()
 
     # Writing.
 
+    def _flush(self) -> None:
+        """Write what is queued; what the transport has no room for is left to the task."""
+        self._flushing = False
+        if not self._parked or self.closing:
+            return
+        try:
+            while self._transport.get_write_buffer_size() <= WRITE_BUFFER_BYTES:
+                if not self._put():
+                    break
+            else:
+                self._wake.ring()
+        except PeerError as error:
+            self._broken(error)
+        self._release_waiters()
+
     async def _write(self) -> None:
         try:
             while not self._over:
-                batch = b"" if self.reason is not None and self.reason.by != "us" else self._next_batch()
-                if batch:
-                    with self._sending:
-                        self._writer.write(batch)
-                    self._writing_since_s = self._clock.monotonic_s()
-                    await self._writer.drain()
-                    self._writing_since_s = None
-                    self._release_waiters()
-                elif self.reason is not None:
+                await self._drained()
+                if (self.reason is None or self.reason.by == "us") and self._put():
+                    continue
+                if self.reason is not None:
                     self._writer.write_eof()
                     return
-                else:
-                    await self._wake.wait()
+                self._parked = True
+                await self._wake.wait()
+                self._parked = False
         except OSError:
             # The reader sees the same end and tells the reason.
-            self._writer.transport.abort()
+            self._transport.abort()
         except PeerError as error:
-            self._close(CloseReason(error.code, error.detail, "us"))
-            self._writer.transport.abort()
+            self._broken(error)
+
+    def _broken(self, error: PeerError) -> None:
+        self._close(CloseReason(error.code, error.detail, "us"))
+        self._transport.abort()
+
+    async def _drained(self) -> None:
+        self._writing_since_s = self._clock.monotonic_s()
+        await self._writer.drain()
+        self._writing_since_s = None
+        self._release_waiters()
+
+    def _put(self) -> bool:
+        """Write one batch, if anything waits; whether it did."""
+        with self._sending:
+            batch = self._next_batch()
+            if batch:
+                self._writer.write(batch)
+        return bool(batch)
 
     def _next_batch(self) -> bytes:
         # Small messages share one write; a large one is cut so that priority is decided again after each frame.
         parts: list[bytes] = []
         size = 0
-        with self._sending:
-            while size < FRAME_PAYLOAD_BYTES_MAX:
-                frame = self.queue.next_frame()
-                if frame is None:
-                    break
-                self._traffic.bytes_out[Channel(frame[0] & 3)] += len(frame) - 1
-                parts.append(seal(self._cipher, frame))
-                size += len(frame)
+        while size < FRAME_PAYLOAD_BYTES_MAX:
+            frame = self.queue.next_frame()
+            if frame is None:
+                break
+            self._traffic.bytes_out[_CHANNELS[frame[0] & 3]] += len(frame) - 1
+            parts.append(seal(self._cipher, frame))
+            size += len(frame)
         return b"".join(parts)
 
     def _release_waiters(self) -> None:
@@ -240,31 +332,72 @@ class Link:
 
     # Reading.
 
-    async def _read(self, deliver: Callable[["Link", Message], Awaitable[None] | None]) -> None:
-        while True:
-            try:
-                data = await self._reader.read(READER_BYTES)
-            except OSError:
-                return
-            if not data:
-                return
-            self._heard_s = self._clock.monotonic_s()
-            if self._dead:
-                continue
-            try:
-                messages = self._frames.feed(data)
-                while (pending := self._take(messages, deliver)) is not None:
-                    await self._wait_for(pending)
-            except PeerError as error:
-                self.close(error.code, error.detail)
-                self._dead = True
-            except MalformedBytes as error:
-                self.close("MALFORMED", error.detail)
-                self._dead = True
+    async def _read(self, deliver: Deliver) -> None:
+        try:
+            first = await self._reader.read(READER_BYTES)
+            while len(first) >= READER_BYTES:  # more may lie in the stream
+                self._arrived(first, deliver)
+                await self._serve(deliver)
+                first = await self._reader.read(READER_BYTES)
+        except OSError:
+            return
+        if not first or self._reader.at_eof():
+            self._arrived(first, deliver)
+            await self._serve(deliver)
+            return
+        # The stream is empty: from here on what arrives is taken without it, and without a task to wake.
+        streams = self._transport.get_protocol()
+        self._transport.set_protocol(_Inward(streams, partial(self._arrived, deliver=deliver), self._lost))
+        self._arrived(first, deliver)
+        while not self._gone or self._held is not None:
+            await self._serve(deliver)
+            if not self._gone:
+                await self._stirred.wait()
+        await self._serve(deliver)
 
-    def _take(
-        self, messages: Iterator[Message], deliver: Callable[["Link", Message], Awaitable[None] | None]
-    ) -> Awaitable[None] | None:
+    def _lost(self) -> None:
+        self._gone = True
+        self._stirred.ring()
+
+    def _arrived(self, data: bytes, deliver: Deliver) -> None:
+        self._heard_s = self._clock.monotonic_s()
+        if not self._dead:
+            with _Kept(self._failed):
+                self._feed(self._frames.feed(data), deliver)
+
+    def _failed(self, error: BaseException) -> None:
+        """What our own receiver raised: the task that owns the link raises it."""
+        self._failure = error
+        self._dead = True
+        self._stirred.ring()
+
+    def _feed(self, messages: Iterator[Message], deliver: Deliver) -> None:
+        try:
+            pending = self._take(messages, deliver)
+            if pending is not None:
+                self._held = (messages, pending)
+                self._transport.pause_reading()
+                self._stirred.ring()
+        except PeerError as error:
+            self.close(error.code, error.detail)
+            self._dead = True
+        except MalformedBytes as error:
+            self.close("MALFORMED", error.detail)
+            self._dead = True
+
+    async def _serve(self, deliver: Deliver) -> None:
+        """Wait for the receiver that wants it, deliver on, and let the peer go on."""
+        while self._held is not None:
+            messages, pending = self._held
+            await self._wait_for(pending)
+            self._held = None
+            self._feed(messages, deliver)
+            if self._held is None:
+                self._transport.resume_reading()
+        if self._failure is not None:
+            raise self._failure
+
+    def _take(self, messages: Iterator[Message], deliver: Deliver) -> Awaitable[None] | None:
         """Deliver until a receiver wants to be waited for (what to await), or nothing is left to deliver."""
         with self._receiving:
             while not self._dead and (message := next(messages, None)) is not None:
@@ -273,9 +406,7 @@ class Link:
                     return pending
         return None
 
-    def _receive(
-        self, message: Message, deliver: Callable[["Link", Message], Awaitable[None] | None]
-    ) -> Awaitable[None] | None:
+    def _receive(self, message: Message, deliver: Deliver) -> Awaitable[None] | None:
         channel, size = message.channel, len(message.payload)
         self._traffic.bytes_in[channel] += size
         if not self._rates.allow(channel, size, self._clock.monotonic_s()):
