@@ -2,13 +2,16 @@
 
 import random
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from ledger import bills
 from ledger.bills import RunningSums
 from ledger.params import ClassBand
 from ledger.rows import NO_END, NONE, Cohort, Frozen, Member, Settlement
+from ledger.state import StateReader
 from tests.ledger.lockstep import Lockstep, with_params
 
 FIRST = 22  # the first half of December 2018, so that a year ends soon
@@ -146,3 +149,66 @@ def test_a_statement_of_a_member_who_came_back_holds_all_his_spans() -> None:
     statement = bills.statement(run.state, 0)
     assert statement.spans == (0, 1, 2)
     assert statement.bill_fen == run.hand.people[0].bill() > 0
+
+
+# ---- the edges -------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_period_of_all_is_found_and_none_before_it() -> None:
+    run = Lockstep([(date(2018, 1, 1), with_params())], 0, (MONTH,))
+    run.run([("join", 4, 0), ("turn", 1_000, 0)])
+    assert bills.settlement_id(run.state, 0, 0) == 0
+    assert bills.settlement_id(run.state, 0, -1) is None
+    assert bills.settlement_of(run.state, 0, 1) is None
+
+
+def test_with_one_class_nobodys_birthday_is_looked_up() -> None:
+    run = lived()
+    sums = RunningSums(run.state, 0, run.plan)
+    assert sums.class_at(MONTH, FIRST) == 1
+    assert bills.total(run.state, run.state.get(Member, 0), sums) > 0
+    assert (sums._classes, sums._between) == ({}, {})
+
+
+def test_plans_of_one_class_whose_class_changes_are_not_of_one_class() -> None:
+    versions = [(date(2018, 1, 1), with_params(classes=(ClassBand(0, 1, 1),)))]
+    versions.append((date(2019, 1, 1), with_params(classes=(ClassBand(0, 2, 1),))))
+    run = Lockstep(versions, FIRST, (MONTH,))
+    run.run([("join", 10, 0)])
+    for _ in range(4):
+        run.run([("turn", 1_000, 0), ("turn", 0, 9), ("turn", 0, 0)])
+    charges = bills.bill(run.state, 0)[1]
+    assert [charge.class_id for charge in charges] == [1, 1, 2, 2]
+    assert all(charge.share_fen > 0 for charge in charges)
+    assert bills.total(run.state, run.state.get(Member, 0)) == run.hand.people[0].bill() > 400
+
+
+def test_in_a_block_the_sums_are_kept_until_the_plan_changes_and_elsewhere_they_are_made_anew() -> None:
+    run = lived()
+    kept = bills.sums_of(run.state, 0, run.plan)
+    assert bills.sums_of(run.state, 0, run.plan) is kept
+    run.state.put(0, replace(run.plan))
+    assert bills.sums_of(run.state, 0, run.plan) is not kept
+    run.state.root()
+    reader = StateReader(run.state.reader)
+    first, second = (bills.sums_of(reader, 0, run.plan) for _ in range(2))
+    assert first is not second
+    assert first.at(FIRST) == {}
+
+
+@pytest.mark.parametrize(
+    ("failed", "charged_with_last", "lost"),
+    [(FIRST + 1, 0, 1), (FIRST, 1, 0), (FIRST, 0, 1)],
+    ids=["failed in his last", "paid with his last", "nothing was charged in his last"],
+)
+def test_one_fen_that_he_took_with_him_is_one_fen(
+    monkeypatch: pytest.MonkeyPatch, failed: int, charged_with_last: int, lost: int
+) -> None:
+    run = lived(3)
+    member = replace(
+        run.state.get(Member, 0), from_period=FIRST, to_period=FIRST + 2, fail_period=failed, fails=1, arrears_fen=1
+    )
+    last = SimpleNamespace(charged_fen=charged_with_last)
+    monkeypatch.setattr(bills, "settlement_of", lambda state, plan, period: last if period == FIRST + 1 else None)
+    assert bills.written_off(run.state, member, replace(run.plan, period=FIRST + 2)) == lost
+    assert bills.written_off(run.state, member, replace(run.plan, period=FIRST + 1)) == 0, "he still shares it"

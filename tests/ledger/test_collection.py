@@ -5,13 +5,15 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ledger import cohorts, members, plans
 from ledger.collection import collect, confirm, differences_of, failed_ids
 from ledger.contributions import contribution
 from ledger.errors import TransactionRejected
 from ledger.limits import BATCH_ITEMS_MAX, FEN_MAX
-from ledger.rows import NO_END, NONE, Account, Collection, Member, Settlement
+from ledger.references import PaymentKind
+from ledger.rows import NO_END, NONE, Account, Collection, Member, Payment, Settlement
 from ledger.standing import MemberState
 from ledger.transactions import Collect, ConfirmCollection, Contribution, EnrolBatch
 from tests.ledger.lockstep import PLATFORM, Lockstep, with_params
@@ -85,8 +87,9 @@ def test_differences_and_ids_are_inverse(first: int, offsets: set[int]) -> None:
 
 @pytest.mark.parametrize("differences", [(-1,), (0, 0), (3, -1), (8,), (7, 1), (1, 7)])
 def test_failures_ascend_within_their_range(differences: tuple[int, ...]) -> None:
-    with pytest.raises(TransactionRejected, match="BAD_RANGE"):
+    with pytest.raises(TransactionRejected) as caught:
         failed_ids(10, 17, differences)
+    assert caught.value.code == "BAD_RANGE"
 
 
 def test_failures_may_be_the_first_and_the_last_of_a_range() -> None:
@@ -95,8 +98,9 @@ def test_failures_may_be_the_first_and_the_last_of_a_range() -> None:
 
 def test_a_range_carries_at_most_10000_failures() -> None:
     assert len(failed_ids(0, BATCH_ITEMS_MAX, (1,) * BATCH_ITEMS_MAX)) == BATCH_ITEMS_MAX
-    with pytest.raises(TransactionRejected, match="BATCH_TOO_LARGE"):
+    with pytest.raises(TransactionRejected) as caught:
         failed_ids(0, BATCH_ITEMS_MAX + 1, (1,) * (BATCH_ITEMS_MAX + 1))
+    assert caught.value.code == "BATCH_TOO_LARGE"
 
 
 # ---- ranges --------------------------------------------------------------------------------------------------------
@@ -152,6 +156,7 @@ def test_a_member_of_another_plan_cannot_fail() -> None:
     run = settled()
     plans.create(run.state, "other", with_params(), FIRST, 0, 17_000)
     members.enrol_batch(run.state, EnrolBatch(1, ((bytes(32), 1990 * 12),)))
+    run.state.put(10, replace(member(run, 10), from_period=FIRST))
     assert refusal(run, Collect(0, FIRST, 5, 10, differences_of(5, (10,)), 0)) == "NOT_CHARGEABLE"
 
 
@@ -241,7 +246,37 @@ def test_periods_in_which_nothing_was_owed_do_not_break_the_row() -> None:
     assert member(run, 1).state == MemberState.LAPSED
 
 
+def test_a_range_tells_its_number_how_many_failed_and_what_they_owe() -> None:
+    run = settled()
+    body = Collect(0, FIRST, 0, 9, differences_of(0, (3, 7)), 0)
+    assert collect(run.state, body, PLATFORM) == (0, 2, 2 * SHARE)
+    assert run.state.get(Collection, 0).failed_fen == 2 * SHARE
+
+
 # ---- the bank ------------------------------------------------------------------------------------------------------
+
+
+def test_the_bank_confirms_one_fen_and_tells_what_came_for_the_period() -> None:
+    run = settled()
+    first, second = report(run, 0, 4), report(run, 5, 9)
+    assert confirm(run.state, ConfirmCollection(first, 1, b"one fen")) == (1,)
+    assert confirm(run.state, ConfirmCollection(second, 5, b"more")) == (6,)
+    kept = [(row.kind, row.subject, row.amount_fen) for _, row in run.state.rows(Payment)]
+    assert kept == [(PaymentKind.COLLECTION, first, 1), (PaymentKind.COLLECTION, second, 5)]
+
+
+def test_a_range_of_an_earlier_period_is_not_confirmed_while_the_next_is_open() -> None:
+    run = settled()
+    made = report(run, 0, 9)
+    next_settled(run)
+    assert refusal(run, ConfirmCollection(made, 10 * SHARE, b"late")) == "PERIOD_CLOSED"
+
+
+def test_a_contribution_is_kept_with_the_member_who_paid_it() -> None:
+    run = settled()
+    pay(run, 2, (FIRST,), SHARE, b"receipt")
+    ((_, row),) = run.state.rows(Payment)
+    assert (row.kind, row.subject, row.amount_fen, row.reference) == (PaymentKind.CONTRIBUTION, 2, SHARE, b"receipt")
 
 
 def test_what_the_bank_confirms_is_compared_with_what_was_expected() -> None:
