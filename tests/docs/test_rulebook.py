@@ -32,15 +32,16 @@ def names_in(name: str) -> set[str]:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])
-def test_every_rule_names_its_code_and_a_test_or_says_that_there_is_none(row: list[str]) -> None:
+def test_every_rule_names_its_code_and_a_test(row: list[str]) -> None:
     assert len(row) == 3, row
     _, code, tests = row
     assert named(code)
     for name in named(code):
         module, _, attribute = name.rpartition(".")
-        assert hasattr(import_module(f"ledger.{module}"), attribute), name
+        where = module[1:] if module.startswith("/") else f"ledger.{module}"
+        assert hasattr(import_module(where), attribute), name
     found = [name for name in named(tests) if ".test_" in name]
-    assert found or "**no test**" in tests, row
+    assert found, row
     for name in found:
         file, _, test = name.rpartition(".")
         assert test in names_in(file), name
