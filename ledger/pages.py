@@ -9,7 +9,6 @@ Private to `ledger.tables`. Rules of this file
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from hashlib import sha256
 from zlib import crc32
 
@@ -20,7 +19,7 @@ from .store import NODES, ROWS, Reader
 WIDTH = 16
 NODE_BYTES = WIDTH * HASH_BYTES
 TAGS = tuple(bytes((tag,)) for tag in range(256))
-"""The byte of each table tag."""
+"""Each number below 256 as a byte: of table tags, of ids, of lengths."""
 
 
 def page_key(table: int, number: int) -> bytes:
@@ -35,7 +34,7 @@ _CRC = struct.Struct(">I")
 _SHORT = tuple(struct.Struct(f">{count}H") for count in range(WIDTH + 1))
 _LONG = tuple(struct.Struct(f">{count}I") for count in range(WIDTH + 1))
 _LONG_FLAG = 0x80
-
+_PADDING = bytes(NODE_BYTES)
 
 _SPLICE = struct.Struct(">III")
 
@@ -99,9 +98,9 @@ class Fresh:
 
     def flush(self, table: int, number: int) -> tuple[bytes, bytes, bytes | None]:
         """The encoded page, the hash of its node, and nothing of the page before."""
-        leaf = _leaf_hasher(table, number)
-        hashes = b"".join([leaf(slot, row) for slot, row in enumerate(self.rows)])
-        return _page_head([*map(len, self.rows)]) + hashes + b"".join(self.rows), _page_hash(hashes), None
+        rows, head, low = self.rows, _leaf_head(table, number), (number & 15) << 4
+        hashes = b"".join([_leaf_hash(head, low + slot, row) for slot, row in enumerate(rows)])
+        return b"".join((_page_head([*map(len, rows)]), hashes, *rows)), _page_hash(hashes), None
 
 
 class Patched:
@@ -139,51 +138,51 @@ class Patched:
 
     def flush(self, table: int, number: int) -> tuple[bytes, bytes, bytes | None]:
         """The encoded page, the hash of its node, and what makes the page before of this one."""
-        body = self.body
+        body, puts = self.body, self.puts
         old_lengths, hashes_at, rows_at = self.places
         lengths = list(old_lengths)
-        leaf = _leaf_hasher(table, number)
-        hashes = bytearray(body[hashes_at:rows_at])
-        pieces: list[bytes] = []
-        slots = sorted(self.puts)
-        at = rows_at
-        for slot in slots:
-            row = self.puts[slot]
-            start = rows_at + sum(old_lengths[:slot])
-            pieces += (body[at:start], row)
-            at = start + old_lengths[slot]
+        for slot, row in puts.items():
             lengths[slot] = len(row)
-            hashes[slot * HASH_BYTES : (slot + 1) * HASH_BYTES] = leaf(slot, row)
-        head = _page_head(lengths)
-        shift = len(head) - hashes_at
-        splices = [splice(0, len(head), body[:hashes_at])] if lengths != list(old_lengths) else []
-        for slot in slots:
-            old = hashes_at + slot * HASH_BYTES
-            splices.append(splice(old + shift, old + shift + HASH_BYTES, body[old : old + HASH_BYTES]))
-        for slot in slots:
+        head, splices = body[:hashes_at], []
+        if tuple(lengths) != old_lengths:
+            head = _page_head(lengths)
+            splices.append(splice(0, len(head), body[:hashes_at]))
+        hashes = bytearray(body[hashes_at:rows_at])
+        pieces, row_splices = [head, b""], []
+        leaf_head, low = _leaf_head(table, number), (number & 15) << 4
+        leaves_at = len(head)
+        shift, at = leaves_at - hashes_at, rows_at
+        for slot in sorted(puts):
+            row, length, leaf = puts[slot], lengths[slot], slot * HASH_BYTES
             start = rows_at + sum(old_lengths[:slot])
-            old_row = body[start : start + old_lengths[slot]]
-            splices.append(splice(start + shift, start + shift + lengths[slot], old_row))
-            shift += lengths[slot] - old_lengths[slot]
-        return b"".join((head, hashes, *pieces, body[at:])), _page_hash(hashes), b"".join(splices)
+            stop = start + old_lengths[slot]
+            splices.append(
+                splice(leaves_at + leaf, leaves_at + leaf + HASH_BYTES, hashes[leaf : leaf + HASH_BYTES]),
+            )
+            hashes[leaf : leaf + HASH_BYTES] = _leaf_hash(leaf_head, low + slot, row)
+            row_splices.append(splice(start + shift, start + shift + length, body[start:stop]))
+            shift += length - (stop - start)
+            pieces += (body[at:start], row)
+            at = stop
+        pieces[1] = bytes(hashes)
+        pieces.append(body[at:])
+        return b"".join(pieces), _page_hash(pieces[1]), b"".join((*splices, *row_splices))
 
 
-def _leaf_hasher(table: int, number: int) -> Callable[[int, bytes], bytes]:
-    """The leaf hash of a page's row, by slot: the 16 keys share 8 bytes, the last is the low byte of the id."""
-    head = b"\x00\x09" + TAGS[table] + (number >> 4).to_bytes(7, "big")
-    low = (number & 15) << 4
-
-    def leaf(slot: int, row: bytes) -> bytes:
-        size = len(row)
-        tail = bytes((low + slot, size)) if size < 0x80 else bytes((low + slot,)) + varint(size)
-        return sha256(head + tail + row).digest()
-
-    return leaf
+def _leaf_head(table: int, number: int) -> bytes:
+    """What the leaves of a page's 16 rows begin with: their keys differ in the last byte only."""
+    return b"\x00\x09" + TAGS[table] + (number >> 4).to_bytes(7, "big")
 
 
-def _page_hash(hashes: bytes | bytearray) -> bytes:
+def _leaf_hash(head: bytes, low: int, row: bytes) -> bytes:
+    """The hash of a row's leaf; ``low`` is the low byte of its id."""
+    size = len(row)
+    return sha256(head + TAGS[low] + (TAGS[size] if size < 0x80 else varint(size)) + row).digest()
+
+
+def _page_hash(hashes: bytes) -> bytes:
     """The hash of the node over a page's leaf hashes; missing rows are empty children."""
-    return sha256(INNER_PREFIX + hashes.ljust(NODE_BYTES, b"\x00")).digest()
+    return sha256(INNER_PREFIX + hashes + _PADDING[len(hashes) :]).digest()
 
 
 def _page_head(lengths: list[int]) -> bytes:

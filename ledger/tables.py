@@ -371,14 +371,17 @@ class Tables(TableReader):
         return encode(self._lengths[1:])
 
     def _flush(self, tag: int) -> bytes:
-        """Write the changed pages and the nodes above them; returns the table's root."""
+        """Write the changed pages and the nodes above them; returns the table's root.
+
+        In the order of the keys: the store finds neighbours quicker, and so does its batch.
+        """
         changed: dict[int, bytes] = {}
-        for number, page in self._open[tag].items():
-            if not page.changed:
-                continue
-            key = page_key(tag, number)
-            body, changed[number], splices = page.flush(tag, number)
-            self._store(key, body, splices)
+        pages = self._open[tag]
+        for number in sorted(pages):
+            page = pages[number]
+            if page.changed:
+                body, changed[number], splices = page.flush(tag, number)
+                self._store(page_key(tag, number), body, splices)
         self._open[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
@@ -392,32 +395,27 @@ class Tables(TableReader):
     def _flush_level(
         self, tag: int, level: int, children: dict[int, bytes], old_nodes: int, grown_from: bytes | None
     ) -> dict[int, bytes]:
-        """Patch the nodes of one level with their changed children; returns the hashes of those nodes by index."""
-        nodes: dict[int, bytearray] = {}
-        olds: dict[int, dict[int, bytes]] = {}
-        for child, digest in children.items():
-            index = child >> 4
-            node = nodes.get(index)
-            if node is None:
-                if index < old_nodes:
-                    node = bytearray(read_node(self._reader, tag, level, index))
-                    olds[index] = {}
-                else:
-                    node = bytearray(NODE_BYTES)
-                    if index == 0 and grown_from is not None:
-                        node[:HASH_BYTES] = grown_from
-                nodes[index] = node
-            at = (child & 15) << 5
-            if index in olds:
-                olds[index][at] = splice(at, at + HASH_BYTES, node[at : at + HASH_BYTES])
-            node[at : at + HASH_BYTES] = digest
+        """Patch the nodes of one level with their changed children; returns the hashes of those nodes by index.
+
+        ``children`` and what is returned are in ascending order.
+        """
+        families: dict[int, list[int]] = {}
+        for child in children:
+            families.setdefault(child >> 4, []).append(child)
         changed: dict[int, bytes] = {}
-        for index, node in nodes.items():
+        for index, family in families.items():
+            old = read_node(self._reader, tag, level, index) if index < old_nodes else _EMPTY_NODE
+            node = bytearray(old)
+            if index == 0 and grown_from is not None:
+                node[:HASH_BYTES] = grown_from
+            splices: list[bytes] = []
+            for child in family:
+                at = (child & 15) << 5
+                splices.append(splice(at, at + HASH_BYTES, old[at : at + HASH_BYTES]))
+                node[at : at + HASH_BYTES] = children[child]
             body = bytes(node)
             changed[index] = sha256(INNER_PREFIX + body).digest()
-            old = olds.get(index)
-            splices = None if old is None else b"".join([old[at] for at in sorted(old)])
-            self._store(node_key(tag, level, index), body, splices)
+            self._store(node_key(tag, level, index), body, b"".join(splices) if index < old_nodes else None)
         return changed
 
     def _store(self, key: bytes, body: bytes, splices: bytes | None) -> None:
