@@ -12,13 +12,16 @@ def is_later(core: Core, peer: bytes, index: int | None, message: EarlyMessage) 
     """Whether ``message`` is of a later height: of the next one it is kept, beyond that its sender is ahead of us.
 
     Whoever votes at h has committed h − 1. Without this a validator that lags by two would hear of it only when the
-    others fall silent, for under load their Status timers never run off. Said once a peer and period.
+    others fall silent, for under load their Status timers never run off. Said once a peer and period. That messages
+    were dropped is remembered: when we come to that height, they are asked for at once (``handle.height_started``).
     """
     ours, theirs = core.open.context.height, vote_height(message)
     if theirs > ours and index is not None:
         if theirs == ours + 1:
             core.early.keep(peer, index, message)
-        elif ("behind", peer) not in core.open.asked:
+            return True
+        core.missed[index] = max(theirs, core.missed.get(index, 0))
+        if ("behind", peer) not in core.open.asked:
             core.open.asked.add(("behind", peer))
             core.emit(Behind(peer, theirs - 1))
     return theirs > ours

@@ -117,6 +117,8 @@ class Core:
         self.cleared_key: bytes | None = None
         """The validator key for which LastSeen is satisfied in this process."""
         self.early = EarlyMessages()
+        self.missed: dict[int, int] = {}
+        """The greatest height at which a message of each validator was dropped, for we were not near it yet."""
         self.previous: Candidate | None = None
         """The block decided last, still served to those one behind."""
         self._open: HeightState | None = None

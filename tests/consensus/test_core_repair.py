@@ -1,11 +1,14 @@
 """One core, repair by pull: what Status lacks, who is behind, what is served and asked for (CONSENSUS §2)."""
 
+from dataclasses import replace
+
 import pytest
 from msgspec import structs
 
 from consensus import effects as fx
 from consensus import events as ev
 from consensus import messages as wire
+from consensus.handle.height_started import MISSED_HEIGHTS_MAX
 from ledger.votes import Proposal, RoundChange
 from tests.consensus.harness import make_context
 from tests.consensus.solo import Solo, decided_by, follower, kinds, leader, of, others
@@ -116,3 +119,45 @@ def test_early_messages_of_the_next_height_are_counted_when_it_starts() -> None:
     solo.receive(LEADER, early)
     solo.start(make_context(4, FOLLOWER, [decided_by(solo)]))
     assert solo.core.state.open.tally.known(early)
+
+
+# What was dropped because we were too far behind.
+
+
+def statuses(effects: list[fx.Effect]) -> list[wire.Status]:
+    return [effect.message for effect in of(fx.Broadcast, effects) if isinstance(effect.message, wire.Status)]
+
+
+def behind(heard: dict[int, int]) -> Solo:
+    """A follower of height 1 that has heard, of each index, of a height that is too far ahead to keep what was said."""
+    solo = Solo(follower())
+    for index, height in heard.items():
+        solo.receive(index, solo.prepare(index, bytes([7]) * 32, height=height))
+    return solo
+
+
+def opened(solo: Solo, heights: int) -> list[fx.Effect]:
+    """The effects of opening a height so many above the present one, after synchronisation."""
+    solo.context = replace(solo.context, height=solo.context.height + heights, parent_hash=bytes([9]) * 32)
+    return solo.step(ev.HeightStarted(solo.context, bytes(32)))
+
+
+def test_who_comes_to_a_height_whose_messages_it_dropped_asks_for_them_at_once() -> None:
+    one, two, _ = others(follower())
+    solo = behind({one: 3, two: 3})
+    (status,) = statuses(opened(solo, 1))
+    assert status.height == 2
+    assert [status.height for status in statuses(opened(solo, 1))] == [3]
+    assert not statuses(opened(solo, 1)), "of height 4 nothing was dropped"
+
+
+def test_one_validator_alone_does_not_make_us_ask() -> None:
+    solo = behind({others(follower())[0]: 3})
+    assert not statuses(opened(solo, 2))
+
+
+def test_far_below_the_others_we_do_not_ask_at_each_height() -> None:
+    one, two, _ = others(follower())
+    solo = behind({one: 1 + MISSED_HEIGHTS_MAX + 1, two: 1 + MISSED_HEIGHTS_MAX + 1})
+    assert not statuses(opened(solo, 1))
+    assert statuses(opened(solo, 1))
