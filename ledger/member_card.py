@@ -8,7 +8,7 @@ Rules of this file
   says nothing about the same person's row in another plan.
 - The platform derives the person's key from one secret, so that the same words make the same identity again: one row
   for each plan and person, also when he comes back (LEDGER §4).
-- A card is refused unless its opening opens its own identity.
+- A card is refused unless its opening opens its own identity, and unless it is, byte by byte, as it is written here.
 """
 
 import hmac
@@ -71,6 +71,12 @@ def _keyed(key: bytes, use: bytes, plan: int, person: str) -> bytes:
 
 def render_member_card(card: MemberCard) -> bytes:
     """The file. Raises ``OperatorError`` MEMBER_CARD_INVALID for what would not be read back."""
+    raw = _written(card)
+    parse_member_card(raw)
+    return raw
+
+
+def _written(card: MemberCard) -> bytes:
     lines = [
         _HEAD,
         f"member_card_version = {CARD_VERSION}",
@@ -82,9 +88,7 @@ def render_member_card(card: MemberCard) -> bytes:
     if card.opening is not None:
         person = json.dumps(card.opening.person, ensure_ascii=False)
         lines += ["", "[opening]", f"person = {person}", f'key = "{card.opening.key.hex()}"']
-    raw = "\n".join(lines).encode() + b"\n"
-    parse_member_card(raw)
-    return raw
+    return "\n".join(lines).encode() + b"\n"
 
 
 def parse_member_card(raw: bytes) -> MemberCard:
@@ -103,7 +107,10 @@ def parse_member_card(raw: bytes) -> MemberCard:
         raise _invalid(error.what, error.why) from error
     if opening is not None and not opens(opening, plan, identity):
         raise _invalid("opening", "it does not open the identity")
-    return MemberCard(chain_id, plan, member, identity, opening)
+    card = MemberCard(chain_id, plan, member, identity, opening)
+    if _written(card) != raw:
+        raise _invalid("file", "it is not as cards are written: something was added or changed")
+    return card
 
 
 def opens(opening: Opening, plan: int, identity: bytes) -> bool:

@@ -9,6 +9,7 @@ from datetime import date
 import pytest
 
 from ledger import bills
+from ledger.members import waits_from
 from ledger.proven import ProvenState, prove_rows
 from ledger.recompute import settlement_sums
 from ledger.rows import Clock, Member, Settlement
@@ -17,6 +18,7 @@ from ledger.state import State, StateReader
 from ledger.statement import SettlementProof, read_settlement, read_statement, rows_needed, statement_of
 from ledger.store import MemoryStore
 from tests.ledger.lockstep import Lockstep, with_params
+from tests.ledger.test_collection import FIRST, next_settled, pay, report, settled
 from tests.ledger.test_settlement import FOUR_CLASSES, MONTHS, OTHER_CLASSES, life
 
 PARTS = 3
@@ -86,6 +88,25 @@ def test_the_lives_above_end_in_every_way() -> None:
         struck += sum(bool(row.struck) for _, row in run.state.rows(Settlement))
     assert set(seen) == set(MemberState), seen
     assert struck, "nobody died between a notice and its settlement"
+
+
+def test_a_lapsed_and_reinstated_members_statement_verifies_over_his_gap() -> None:
+    run = settled()
+    writable(run).append(Clock(0, b""))
+    for _ in range(2):
+        report(run, 0, 9, (1,))
+        next_settled(run)
+    lapsed = run.state.get(Member, 1)
+    assert lapsed.state == MemberState.LAPSED
+    pay(run, 1, (FIRST + 1,), lapsed.arrears_fen)
+    run.run([("come_back", 0, 0), ("turn", 0, 0), ("turn", 1_000, 0), ("turn", 0, 9), ("turn", 0, 0)])
+    back = run.state.get(Member, 1)
+    assert (back.state, back.previous_span) == (MemberState.ACTIVE, 0)
+    assert waits_from(run.state, back) < back.join_day, "reinstated: he does not wait again"
+    store, root = committed(writable(run))
+    for member_id, person in zip(run.ids, run.hand.people, strict=True):
+        check_statement(store, root, member_id, person.bill(), person.due + person.arrears + person.lost)
+    assert bills.total(run.state, back) < bills.total(run.state, run.state.get(Member, 2))
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -1,7 +1,9 @@
 """Routes for light clients: what they hand out verifies offline, whatever is decided meanwhile."""
 
 import asyncio
+from collections import Counter
 from io import BytesIO
+from random import Random
 from typing import Any
 
 import msgpack
@@ -163,6 +165,41 @@ async def test_under_load_every_proof_is_against_the_newest_certified_header() -
         for member in range(4):
             tasks.create_task(ask(client, member))
     assert len(seen) > 4, "blocks were decided meanwhile"
+
+
+@pytest.mark.asyncio
+async def test_under_load_a_proof_of_any_row_of_any_table_is_against_the_newest_certified_header() -> None:
+    """The state changes with each block; each answer is of the newest that a header certifies."""
+    node = told_node()
+    tables = {table: node.certified.state.tables.length(table) for table in PROVABLE}
+    asked: Counter[Table] = Counter()
+
+    async def decide(done: asyncio.Event) -> None:
+        for member in range(120):
+            node.commit(("platform", Exit(member)))
+            await asyncio.sleep(0.001)
+        done.set()
+
+    async def ask(client: Any, seed: int, done: asyncio.Event) -> None:
+        draw = Random(seed)
+        while not done.is_set():
+            table = draw.choice([table for table, length in tables.items() if length])
+            row_id = draw.randrange(tables[table])
+            before = node.certified.height
+            found = await get(client, f"/v1/proofs/{table.name.lower()}/{row_id}")
+            assert before <= found["state_height"] <= node.certified.height
+            header = decode_header(bytes.fromhex(found["header"]))
+            assert header.height == found["state_height"] + 1
+            key, value, proof = (bytes.fromhex(found[part]) for part in ("key", "value", "proof"))
+            assert proofs.verify(header.state_root, key, value, proof)
+            asked[table] += 1
+
+    async with serving(node) as client, asyncio.TaskGroup() as tasks:
+        done = asyncio.Event()
+        tasks.create_task(decide(done))
+        for seed in range(4):
+            tasks.create_task(ask(client, seed, done))
+    assert len(asked) > 8, asked
 
 
 @pytest.mark.asyncio
