@@ -31,14 +31,10 @@ from ledger.blocks import (
     Evidence,
     Header,
     Receipt,
-    certificate_hash,
-    decode_certificate,
-    evidence_root,
     header_hash,
-    txs_root,
 )
 from ledger.codec import decode_own, encode
-from ledger.errors import InvariantViolation, MalformedBytes, OperatorError, PeerError
+from ledger.errors import InvariantViolation, OperatorError, PeerError
 from ledger.genesis import Genesis
 from ledger.state import StateReader
 from ledger.store import Batch, Overlay, Reader, Store
@@ -46,9 +42,10 @@ from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
 from . import blockstore
+from .ahead import Ahead, AheadBlock
 from .blockstore import BlockReader, HeadRecord, StoredTransition
 from .building import Builder, Committing
-from .checking import CheckedBlock, Checker, Decoded, check_spoken, header_of, proposed_body
+from .checking import CheckedBlock, Checker, check_spoken, proposed_body
 from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
@@ -139,6 +136,7 @@ class Chain:
             steps=self._steps,
             protocol_newest=protocol_newest,
         )
+        self._ahead = Ahead(mempool=mempool, signatures=signatures, steps=self._steps, chain_id=genesis.chain_id)
         self._builder = Builder(mempool=mempool, clock_ms=clock_ms, evidence=evidence, decoded=self._checker.decoded)
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
@@ -286,10 +284,12 @@ class Chain:
         return Verdict.STALE if self._is_stale(checked.header) else Verdict.VALID
 
     def _is_stale(self, header: Header) -> bool:
-        now_ms = self._clock_ms()
-        if header.time_ms > now_ms + AHEAD_MS_MAX:
-            return True
-        return header.time_ms < now_ms - BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
+        """The earliest time a block may have is always fresh: so neither a chain that stood still for long, nor one
+        whose time ran ahead while clocks were wrong, waits for the clocks.
+        """
+        if header.time_ms == self.view.header.time_ms + 1:
+            return False
+        return not -BEHIND_MS_MAX <= header.time_ms - self._clock_ms() <= AHEAD_MS_MAX
 
     # ---- committing ----
 
@@ -304,57 +304,43 @@ class Chain:
                 checked = await self._check_certified(block.header, body, block.id_list())
             await self._commit(checked, certificate)
 
-    async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
-        """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
-        await self._checker.verify_ahead(blocks)
+    async def prepare(self, block: RawBlock) -> AheadBlock:
+        """What can be found of a peer's block before its turn, but for signatures. Raises ``PeerError``."""
+        return await self._ahead.prepare(block)
 
-    def forget_ahead(self) -> None:
-        """What was verified ahead and not committed is not waited for any more."""
-        self._checker.forget_ahead()
+    async def prove(self, block: AheadBlock) -> AheadBlock:
+        """The block with what the verifier's processes found of its signatures; nobody is blamed here."""
+        return await self._ahead.prove(block, self.view)
 
-    async def import_block(self, block: RawBlock) -> bool:
+    async def import_block(self, block: RawBlock | AheadBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
 
         Raises ``PeerError`` when the certificate does not prove it, or the body is another's.
         """
+        ahead = await self.prepare(block) if isinstance(block, RawBlock) else block
+        header, body = ahead.header, ahead.body
         async with self._turn:
-            view = self.view
-            header = header_of(block)
-            try:
-                certificate = decode_certificate(block.certificate)
-            except MalformedBytes as error:
-                raise PeerError("MALFORMED", error.detail) from error
-            if header.height <= view.height:
+            if header.height <= self.view.height:
                 return False
-            hash_ = header_hash(block.header)
-            if header.height != view.height + 1 or (certificate.height, certificate.block_hash) != (
-                header.height,
-                hash_,
-            ):
-                raise PeerError("WRONG_BLOCK", f"height {header.height} after {view.height}")
-            ahead = self._checker.take_ahead(block, hash_)
-            body, ids = ahead.body, ahead.ids
-            view = validity.view_for(view, body.recovery)
-            fault = certificate_fault(certificate, view.next_validators, view.chain_id, view.epoch)
+            if header.height != self.view.height + 1:
+                raise PeerError("WRONG_BLOCK", f"height {header.height} after {self.view.height}")
+            view = validity.view_for(self.view, body.recovery)
+            fault = certificate_fault(
+                ahead.certificate, view.next_validators, view.chain_id, view.epoch, ahead.verifies
+            )
             if fault is not None:
                 raise PeerError("BAD_CERTIFICATE", f"height {header.height}: {fault}")
-            checked = self._checker.known(hash_)
+            checked = self._checker.known(ahead.hash)
             if checked is None:
-                if (
-                    txs_root(ids) != header.txs_root
-                    or evidence_root(body.evidence) != header.evidence_root
-                    or certificate_hash(body.parent_certificate) != header.parent_certificate_hash
-                ):
-                    raise PeerError("WRONG_BODY", f"height {header.height}")
-                checked = await self._check_certified(block.header, body, ids, ahead.transactions)
-            await self._commit(checked, certificate)
+                checked = await self._check_certified(ahead.raw.header, body, ahead.ids, ahead)
+            await self._commit(checked, ahead.certificate)
             return True
 
     async def _check_certified(
-        self, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
+        self, header_raw: bytes, body: Body, ids: Sequence[bytes], ahead: AheadBlock | None = None
     ) -> CheckedBlock:
         try:
-            return await self._checker.check(self.view, header_raw, body, ids, decoded)
+            return await self._checker.check(self.view, header_raw, body, ids, ahead)
         except PeerError as error:
             raise InvariantViolation(
                 f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"

@@ -4,7 +4,7 @@ Rules of this file
 
 * The head belongs to ``node.chain``: it comes in as a value (``HeightView``) and is never kept here.
 * A block is decoded, hashed and its signatures verified once: what was found valid is remembered by its hash until the
-  head moves, and so is what synchronisation had verified before a block's turn.
+  head moves. What synchronisation has found before a block's turn comes in with it (``ahead``).
 * What is wrong with a block is a ``PeerError``; what that means, a refused proposal or our own bug, the caller knows.
 """
 
@@ -14,26 +14,22 @@ from typing import Final
 
 from consensus.messages import CompactBlock
 from ledger import protocol, validity
-from ledger.blocks import Body, Header, decode_body, decode_header, header_hash
+from ledger.blocks import Body, Header, decode_header, header_hash
 from ledger.codec import encode
 from ledger.errors import MalformedBytes, PeerError, TransactionRejected
 from ledger.recovery import same_record
-from ledger.transactions import Transaction, transaction_id
+from ledger.signing import verify
+from ledger.transactions import Transaction
 from ledger.validity import HeightView
 
+from .ahead import AheadBlock, Decoded
 from .blockstore import BlockReader
 from .decoded import Decoder
 from .mempool import Mempool
 from .steps import Steps
 from .verified import TransactionVerifier
-from .wire import RawBlock
 
 CHECKED_MAX: Final = 64
-AHEAD_MAX: Final = 256
-"""Blocks remembered as verified ahead; a few answers of synchronisation."""
-
-Decoded = tuple[tuple[bytes, Transaction], ...]
-"""Transactions in body order: id and value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +44,6 @@ class CheckedBlock:
     body_raw: bytes
     """The body, encoded once."""
     transactions: Decoded
-
-
-@dataclass(frozen=True, slots=True)
-class AheadBlock:
-    """A peer's block whose signatures were verified before its turn has come."""
-
-    block: RawBlock
-    body: Body
-    ids: list[bytes]
-    transactions: Decoded | None
-    """None: not decoded yet, nor verified."""
 
 
 class Checker:
@@ -81,7 +66,6 @@ class Checker:
         self._steps = steps
         self._protocol_newest = protocol_newest
         self._checked: dict[bytes, CheckedBlock] = {}
-        self._ahead: dict[bytes, AheadBlock] = {}
 
     # ---- what was found ----
 
@@ -102,11 +86,11 @@ class Checker:
     # ---- the rules ----
 
     async def check(
-        self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes], decoded: Decoded | None = None
+        self, view: HeightView, header_raw: bytes, body: Body, ids: Sequence[bytes], ahead: AheadBlock | None = None
     ) -> CheckedBlock:
         """All rules of a block's validity on ``view``; ``ids`` are its transactions' hashes. Raises ``PeerError``.
 
-        ``decoded``: the transactions, when they were decoded and their signatures verified before.
+        ``ahead``: the same block, with what was found of it before its turn.
         Raises ``OperatorError`` PROTOCOL_UPGRADE_NEEDED.
         """
         check_spoken(view, self._protocol_newest)
@@ -117,14 +101,16 @@ class Checker:
         view = validity.view_for(view, body.recovery)
         with self._steps.of("check"):
             validity.check_header(view, header, header_raw)
+            decoded = None if ahead is None else ahead.transactions
             transactions = self._decode(body.transactions, ids) if decoded is None else decoded
-            body_raw = encode(body)
-            validity.check_body(view, header, body, transactions, body_bytes=len(body_raw))
+            body_raw = encode(body) if ahead is None else ahead.raw.body
+            verifies = verify if ahead is None else ahead.verifies
+            validity.check_body(view, header, body, transactions, body_bytes=len(body_raw), verifies=verifies)
             for tx_id, transaction in transactions:
                 # What waits in the mempool was not committed: a commit removes it from there.
                 if tx_id not in self._mempool and self._blocks.seen(tx_id, transaction.valid_until_ms):
                     raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
-        if decoded is None:
+        if ahead is None or not ahead.verified:
             await self._verify(view.epoch, body.transactions, transactions)
         return CheckedBlock(header.height, header_hash(header_raw), header, header_raw, body, body_raw, transactions)
 
@@ -132,10 +118,6 @@ class Checker:
         """The transaction of these bytes; one that waits here was decoded before. Raises ``TransactionRejected``."""
         entry = self._mempool.get(tx_id)
         return self._decoder.decode(tx_id, raw) if entry is None else entry.transaction
-
-    def _hashed(self, raws: Sequence[bytes]) -> list[bytes]:
-        self._steps.count("hash", len(raws))
-        return [transaction_id(raw) for raw in raws]
 
     def _decode(self, raws: Sequence[bytes], ids: Sequence[bytes]) -> Decoded:
         decoded = []
@@ -152,31 +134,6 @@ class Checker:
         for (tx_id, _, _), valid in zip(items, verdicts, strict=True):
             if not valid:
                 raise PeerError("BAD_TRANSACTION", f"the signature of {tx_id.hex()}")
-
-    # ---- blocks of synchronisation ----
-
-    async def verify_ahead(self, blocks: Sequence[RawBlock]) -> None:
-        """Verify the signatures of several blocks at once; what is valid is remembered. Raises ``PeerError``."""
-        for block in blocks:
-            body, epoch = body_of(block), header_of(block).epoch
-            ids = self._hashed(body.transactions)
-            transactions = self._decode(body.transactions, ids)
-            await self._verify(epoch, body.transactions, transactions)
-            if len(self._ahead) >= AHEAD_MAX:
-                del self._ahead[next(iter(self._ahead))]
-            self._ahead[header_hash(block.header)] = AheadBlock(block, body, ids, transactions)
-
-    def forget_ahead(self) -> None:
-        """What was verified ahead and not committed is not waited for any more."""
-        self._ahead.clear()
-
-    def take_ahead(self, block: RawBlock, hash_: bytes) -> AheadBlock:
-        """What was verified of this block ahead, now its turn has come; else only its ids. Raises ``PeerError``."""
-        ahead = self._ahead.pop(hash_, None)
-        if ahead is None or ahead.block is not block:
-            body = body_of(block)
-            ahead = AheadBlock(block, body, self._hashed(body.transactions), None)
-        return ahead
 
 
 def check_spoken(view: HeightView, protocol_newest: int) -> None:
@@ -195,19 +152,3 @@ def proposed_body(view: HeightView, block: CompactBlock, transactions: Sequence[
     if ours is not None and theirs is not None and same_record(ours, theirs):
         theirs = ours
     return Body(tuple(transactions), block.evidence, block.parent_certificate, theirs)
-
-
-def header_of(block: RawBlock) -> Header:
-    """The header of a block that a peer sent. Raises ``PeerError``."""
-    try:
-        return decode_header(block.header)
-    except MalformedBytes as error:
-        raise PeerError("MALFORMED", error.detail) from error
-
-
-def body_of(block: RawBlock) -> Body:
-    """The body of a block that a peer sent. Raises ``PeerError``."""
-    try:
-        return decode_body(block.body)
-    except MalformedBytes as error:
-        raise PeerError("MALFORMED", error.detail) from error

@@ -5,24 +5,22 @@ Rules of this file
 * A ``Head`` is a claim until its blocks verify. A node without a seat fetches at once when told of a new head, so a
   block reaches an observer a round trip after its decision; a validator leaves its open height to consensus and
   fetches when consensus says that it is behind, or a head is further away.
-* Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``.
-* Ranges are fetched from several peers at once, and their signatures verified, while one is executed.
+* Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``;
+  how several are under way at once is ``sync_fetch``.
 * A peer that lies, also about what it has, is penalized; one that is slow or gone loses its claim, and another one is
   asked. Consensus is told of every claim that was not kept.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ledger.errors import PeerError
 from ledger.votes import certificate_fault, faults
 from p2p.clock import Alarm, Clock
 from p2p.limits import Channel
-from p2p.requests import RequestFailed, RequestRefused
+from p2p.requests import RequestRefused
 
+from . import sync_fetch
 from .chain import Chain, Committed
 from .wire import (
     ANSWER_BYTES,
@@ -31,46 +29,22 @@ from .wire import (
     GetBlocks,
     Head,
     RawBlock,
-    decode_answer,
     decode_head,
     decode_question,
     encode_wire,
 )
 
-ANSWER_TIMEOUT_S: Final = 10.0
 VALIDATOR_GRACE_S: Final = 1.0
 """How long a validator that hears of the block it is deciding leaves it to consensus."""
 CLAIMS_MAX: Final = 1_024
-RANGES_AHEAD: Final = 3
-"""Ranges fetched, and their signatures verified, while one is executed; each holds an answer's bytes at most."""
-RANGE_BLOCKS_FIRST: Final = 16
 
 
-class Links(Protocol):
+class Links(sync_fetch.Links, Protocol):
     """What synchronisation needs of the network."""
 
     def connected(self) -> list[bytes]: ...
 
     def send(self, peer: bytes, channel: Channel, payload: bytes) -> bool: ...
-
-    async def request(self, peer: bytes, payload: bytes, *, timeout_s: float) -> bytes: ...
-
-    def penalize(self, peer: bytes, error: PeerError) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    peer: bytes
-    blocks: tuple[RawBlock, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Blocks that are being fetched; the answer may hold only the first of them."""
-
-    first: int
-    last: int
-    task: asyncio.Task[_Answer | None]
 
 
 class Sync:
@@ -104,7 +78,7 @@ class Sync:
         self._alarm = Alarm(clock)
         self._turn = 0
         self._held = False
-        self._range_blocks = RANGE_BLOCKS_FIRST
+        self._catch_up = sync_fetch.CatchUp(chain=chain, links=links, claims=self)
 
     # ---- what is heard ----
 
@@ -198,7 +172,8 @@ class Sync:
         """Blocks between our head and the best known one."""
         return self.best_known - self._chain.height
 
-    def _target(self) -> int:
+    @property
+    def target(self) -> int:
         """The height to fetch up to now; our own when there is nothing to fetch."""
         best, own = self.best_claim, self._chain.height
         if self._held or best <= own:
@@ -240,91 +215,21 @@ class Sync:
     async def run(self) -> None:
         """Catch up whenever somebody is ahead, for ever."""
         while True:
-            target = self._target()
-            if target > self._chain.height:
-                await self._catch_up()
+            if self.target > self._chain.height:
+                await self._catch_up.run()
             else:
                 await self._alarm.wait(VALIDATOR_GRACE_S if self._grace_since is not None else None)
 
-    async def _catch_up(self) -> None:
-        """Fetch ranges from several peers at once and commit them in order, until nobody delivers the next one."""
-        async with asyncio.TaskGroup() as tasks:
-            ahead: deque[_Range] = deque()
-            try:
-                while self._plan(tasks, ahead):
-                    wanted = ahead.popleft()
-                    answer = await wanted.task
-                    if answer is None or wanted.first != self._chain.height + 1:
-                        return  # nobody delivers, or consensus moved the head: begin anew
-                    reached = wanted.first + len(answer.blocks) - 1
-                    self._learn(reached == wanted.last, len(answer.blocks))
-                    if reached < wanted.last:
-                        ahead.appendleft(self._range(tasks, reached + 1, wanted.last))
-                    self._plan(tasks, ahead, wanted.last)
-                    await asyncio.sleep(0)  # the questions leave before we are busy
-                    if not await self._commit(answer):
-                        return
-            finally:
-                for other in ahead:
-                    other.task.cancel()
-                self._chain.forget_ahead()
-
-    def _plan(self, tasks: asyncio.TaskGroup, ahead: deque["_Range"], last: int = 0) -> bool:
-        """Ask for what follows the ranges that are under way (or ``last``); whether any is."""
-        first = max(ahead[-1].last if ahead else self._chain.height, last) + 1
-        target = self._target()
-        while first <= target and len(ahead) < RANGES_AHEAD:
-            ahead.append(self._range(tasks, first, min(first + self._range_blocks - 1, target)))
-            first = ahead[-1].last + 1
-        return bool(ahead)
-
-    def _range(self, tasks: asyncio.TaskGroup, first: int, last: int) -> "_Range":
-        return _Range(first, last, tasks.create_task(self._fetch(first, last)))
-
-    def _learn(self, whole: bool, blocks: int) -> None:
-        """Ranges become as long as an answer holds."""
-        self._range_blocks = min(2 * self._range_blocks, BLOCKS_PER_ANSWER_MAX) if whole else max(1, blocks)
-
-    async def _commit(self, answer: _Answer) -> bool:
-        try:
-            for block in answer.blocks:
-                await self._chain.import_block(block)
-        except PeerError as error:
-            self._give_up(answer.peer)
-            self._links.penalize(answer.peer, error)
-            return False
-        return True
-
-    async def _fetch(self, first: int, last: int) -> _Answer | None:
-        """Blocks from ``first`` on, their signatures verified; None when no peer that claims them delivers."""
-        while (peer := self._choose(first)) is not None:
-            question = GetBlocks(first, max(first, min(last, self._claims[peer])))
-            try:
-                raw = await self._links.request(peer, encode_wire(question), timeout_s=ANSWER_TIMEOUT_S)
-                blocks = decode_answer(raw, question)
-                if len(blocks) > 1:
-                    await self._chain.verify_ahead(blocks)
-                return _Answer(peer, blocks)
-            except RequestRefused as refusal:
-                self._give_up(peer)
-                if refusal.code == "NOT_FOUND":
-                    self._links.penalize(peer, PeerError("EMPTY_HEAD", f"claimed block {first}, does not have it"))
-            except RequestFailed:
-                self._give_up(peer)
-            except PeerError as error:
-                self._give_up(peer)
-                self._links.penalize(peer, error)
-        return None
-
-    def _choose(self, height: int) -> bytes | None:
-        """A peer that claims ``height``, each in turn."""
+    def holder(self, height: int) -> tuple[bytes, int] | None:
+        """A peer that claims ``height``, each in turn, and what it claims (``sync_fetch.Claims``)."""
         able = sorted(peer for peer, claimed in self._claims.items() if claimed >= height)
         if not able:
             return None
         self._turn += 1
-        return able[self._turn % len(able)]
+        peer = able[self._turn % len(able)]
+        return peer, self._claims[peer]
 
-    def _give_up(self, peer: bytes) -> None:
+    def give_up(self, peer: bytes) -> None:
         """Its claim is worth nothing; until it claims again, others are asked."""
         self._claims.pop(peer, None)
         if not any(height > self._chain.height for height in self._claims.values()):

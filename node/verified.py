@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Final
 
 from ledger.transactions import Transaction, signed_digest
 
 from .steps import Steps
 from .verifier import Verifier, record
+
+BULK_MIN: Final = 64
+"""So many signatures of a block go to the pool in bulk."""
 
 
 class VerifiedIds:
@@ -62,19 +66,13 @@ class TransactionVerifier:
         self, items: Sequence[tuple[bytes, bytes, Transaction]], epoch: int, *, urgent: bool = False
     ) -> list[bool]:
         """Whether the signature of each (id, raw, decoded transaction) is valid in ``epoch``, in order."""
-        if epoch != self._epoch:
-            self._epoch = epoch
-            self.verified.clear()
         with self._preparing:
+            self._enter(epoch)
             results = [self.verified.known(tx_id) for tx_id, _, _ in items]
             unknown = [at for at, known in enumerate(results) if not known]
             if not unknown:
                 return results
-            records = []
-            for at in unknown:
-                _, raw, transaction = items[at]
-                digest = signed_digest(raw, self._chain_id, epoch)
-                records.append(record(transaction.signer, digest, transaction.signature))
+            records = [self._record(items[at], epoch) for at in unknown]
         verdicts = await self._verifier.verify(records, urgent=urgent)
         with self._preparing:
             for at, valid in zip(unknown, verdicts, strict=True):
@@ -82,3 +80,31 @@ class TransactionVerifier:
                 if valid and epoch == self._epoch:
                     self.verified.add(items[at][0])
         return results
+
+    async def verify_block(
+        self, items: Sequence[tuple[bytes, bytes, Transaction]], seals: Sequence[bytes], epoch: int
+    ) -> tuple[bool, list[bool]]:
+        """Whether every transaction of a block is signed validly in ``epoch``; and each seal, given as a record.
+
+        What is found is not remembered: a block that is caught up with is committed next, and then its transactions are
+        known by their ids. What was verified on admission is not verified again.
+        """
+        with self._preparing:
+            self._enter(epoch)
+            records = [self._record(item, epoch) for item in items if not self.verified.known(item[0])]
+            unknown = len(records)
+            records += seals
+        if len(records) < BULK_MIN:
+            verdicts = await self._verifier.verify(records, urgent=True)
+        else:
+            verdicts = await self._verifier.verify_bulk(b"".join(records))
+        return all(verdicts[:unknown]), verdicts[unknown:]
+
+    def _enter(self, epoch: int) -> None:
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self.verified.clear()
+
+    def _record(self, item: tuple[bytes, bytes, Transaction], epoch: int) -> bytes:
+        _, raw, transaction = item
+        return record(transaction.signer, signed_digest(raw, self._chain_id, epoch), transaction.signature)

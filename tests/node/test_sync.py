@@ -11,8 +11,11 @@ from ledger.codec import encode
 from ledger.errors import PeerError
 from ledger.transactions import AdvanceClock
 from ledger.votes import Certificate, faults
+from node import sync_fetch
+from node.ahead import AheadBlock
 from node.chain import Chain as NodeChain
-from node.sync import ANSWER_TIMEOUT_S, Sync
+from node.sync import Sync
+from node.sync_fetch import ANSWER_TIMEOUT_S
 from node.wire import Blocks, GetBlocks, Head, RawBlock, decode_head, decode_question, encode_wire
 from p2p.clock import SystemClock
 from p2p.limits import Channel
@@ -299,3 +302,84 @@ async def test_ranges_are_asked_of_several_peers_at_once() -> None:
         follower.peer(name, serve(name))
     await follower.caught_up()
     assert heights == {b"a": 0, b"b": 0, b"c": 0}, "before a block was executed"
+
+
+@pytest.mark.asyncio
+async def test_blocks_below_the_lie_are_committed_and_nobody_but_the_liar_is_blamed() -> None:
+    follower = Follower(12)
+    blocks = [raw(block) for block in follower.source.blocks]
+
+    async def lying(question: GetBlocks) -> bytes:
+        served = [*blocks[question.first - 1 : min(question.last, len(blocks))]]
+        if question.first <= 5 <= question.last:
+            at = 5 - question.first
+            served[at] = RawBlock(served[at].header, served[at].body, served[at].certificate[:-1] + b"\0")
+        return encode_wire(Blocks(tuple(served)))
+
+    follower.peer(b"liar", lying)
+    await follower.run(lambda: bool(follower.links.penalized))
+    assert follower.links.penalized == [(b"liar", "BAD_CERTIFICATE")]
+    assert follower.chain.height == 4
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    assert [peer for peer, _ in follower.links.penalized] == [b"liar"]
+
+
+@pytest.mark.asyncio
+async def test_a_block_is_executed_before_those_above_it_are_proven(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = Follower(8)
+    follower.peer(b"a", follower.honest)
+    held = asyncio.Event()
+    prove = follower.chain.prove
+
+    async def slow(block: AheadBlock) -> AheadBlock:
+        if block.header.height == 6:
+            await held.wait()
+        return await prove(block)
+
+    monkeypatch.setattr(follower.chain, "prove", slow)
+    await follower.run(lambda: follower.chain.height == 5)
+    held.set()
+    await follower.caught_up()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("limit", "value"), [("AHEAD_BLOCKS", 2), ("AHEAD_BYTES", 1)])
+async def test_what_is_decoded_ahead_is_bounded_in_blocks_and_bytes(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(sync_fetch, limit, value)
+    follower = Follower(20)
+    follower.peer(b"a", follower.honest)
+    ahead: list[int] = []
+    prepare = follower.chain.prepare
+
+    async def counted(block: RawBlock) -> AheadBlock:
+        prepared = await prepare(block)
+        ahead.append(prepared.header.height - follower.chain.height)
+        return prepared
+
+    monkeypatch.setattr(follower.chain, "prepare", counted)
+    await follower.caught_up()
+    most = {"AHEAD_BLOCKS": 2, "AHEAD_BYTES": 1}[limit]
+    assert max(ahead) <= most + 2, "those that wait, the one that is executed, and the one that is decoded"
+    monkeypatch.undo()
+    assert len(follower.links.asked) >= 7
+
+
+@pytest.mark.asyncio
+async def test_what_is_under_way_ends_with_the_node() -> None:
+    follower = Follower(6)
+    asked = asyncio.Event()
+
+    async def never(question: GetBlocks) -> bytes:
+        asked.set()
+        await asyncio.Event().wait()
+        return b""
+
+    follower.peer(b"a", never)
+    task = asyncio.get_running_loop().create_task(follower.sync.run())
+    await asked.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert asyncio.all_tasks() == {asyncio.current_task()}
