@@ -43,7 +43,8 @@ from ledger.validity import assemble_header, view_at_genesis
 from ledger.votes import Certificate
 from tests.ledger.chain import ORGANISATIONS, PLAN_PARAMS, Block, Chain, genesis_values, key, organisation
 from tests.ledger.claim_kit import check_whole
-from tests.ledger.lockstep import Lockstep, identity
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import identity
 from tests.reference.brute_force import Refused, Rules
 from tests.reference.claims_by_hand import BEFORE_JURY, Case, PlanByHand, Windows, day_at
 

@@ -12,7 +12,8 @@ from ledger.bills import RunningSums
 from ledger.params import ClassBand
 from ledger.rows import NO_END, NONE, Cohort, Frozen, Member, Settlement
 from ledger.state import StateReader
-from tests.ledger.lockstep import Lockstep, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import with_params
 
 FIRST = 22  # the first half of December 2018, so that a year ends soon
 MONTH = 1990 * 12

@@ -10,7 +10,7 @@ from ledger.errors import InvariantViolation
 from ledger.members import _new_member
 from ledger.rows import Cohort, Frozen
 from ledger.state import State
-from tests.ledger.lockstep import identity, new_state
+from tests.ledger.lockstep_kit import identity, new_state
 
 MONTH = 1990 * 12
 YEAR_2019 = 24

@@ -16,7 +16,8 @@ from ledger.references import PaymentKind
 from ledger.rows import NO_END, NONE, Account, Collection, Member, Payment, Settlement
 from ledger.standing import MemberState
 from ledger.transactions import Collect, ConfirmCollection, Contribution, EnrolBatch
-from tests.ledger.lockstep import PLATFORM, Lockstep, with_params
+from tests.ledger.lockstep import PLATFORM, Lockstep
+from tests.ledger.lockstep_kit import with_params
 
 FIRST = 24
 MEMBERS = 10

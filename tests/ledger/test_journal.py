@@ -12,7 +12,8 @@ from ledger.errors import InvariantViolation
 from ledger.journal import CREDIT_ACCOUNTS, DEBIT_ACCOUNTS
 from ledger.rows import Account, Settlement
 from ledger.state import State
-from tests.ledger.lockstep import Lockstep, new_state, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import new_state, with_params
 
 ALL = DEBIT_ACCOUNTS + CREDIT_ACCOUNTS
 

@@ -18,7 +18,8 @@ from ledger.rows import NO_END, NONE, Member, MemberKey, Plan, PlanVersion, Span
 from ledger.standing import MemberState
 from ledger.state import State
 from ledger.transactions import Enrol, EnrolBatch, Exit, ExitBatch
-from tests.ledger.lockstep import PLATFORM, Lockstep, at, identity, new_state, with_params
+from tests.ledger.lockstep import PLATFORM, Lockstep
+from tests.ledger.lockstep_kit import at, identity, new_state, with_params
 from tests.reference.brute_force import noon, notice_date
 
 MONTH = 1990 * 12

@@ -12,7 +12,8 @@ from ledger import plans
 from ledger.calendar import day_from_civil
 from ledger.errors import InvariantViolation, TransactionRejected
 from ledger.params import ClassBand, TierBand
-from tests.ledger.lockstep import Lockstep, new_state, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import new_state, with_params
 
 TWO_CLASSES = with_params(classes=(ClassBand(0, 1, 1), ClassBand(40, 2, 3)))
 

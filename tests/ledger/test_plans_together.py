@@ -16,7 +16,8 @@ from ledger.params import ClassBand, TierBand
 from ledger.plans import class_of, minimum_weight, param_faults
 from ledger.rows import Claim, Member, Plan, Settlement
 from tests.ledger.chain import PLAN_PARAMS, START_DAY, Chain, genesis_values
-from tests.ledger.lockstep import Lockstep, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import with_params
 from tests.ledger.test_life import BIRTH_MONTH, filing, person
 from tests.ledger.test_settlement import FOUR_CLASSES, MONTHS, OTHER_CLASSES, life
 

@@ -15,7 +15,8 @@ from ledger.params import ClassBand, TierBand
 from ledger.rows import NONE, Account, Claim, Frozen, Member, Plan, Settlement
 from ledger.settlement import SPONSORED_AHEAD_MAX
 from ledger.transactions import EnrolBatch, SponsorPeriod
-from tests.ledger.lockstep import Lockstep, Step, claim, identity, with_params
+from tests.ledger.lockstep import Lockstep, Step
+from tests.ledger.lockstep_kit import claim, identity, with_params
 
 MONTHS = tuple(range(1968 * 12, 2017 * 12, 17))
 ONE_CLASS = with_params()

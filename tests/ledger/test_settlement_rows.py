@@ -10,7 +10,8 @@ from ledger.errors import InvariantViolation
 from ledger.limits import FEN_MAX
 from ledger.params import TierBand
 from ledger.rows import NONE, Account, Frozen, Plan, Settlement
-from tests.ledger.lockstep import Lockstep, claim, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import claim, with_params
 from tests.ledger.test_settlement import noticed, quiet
 
 

@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from ledger.errors import InvariantViolation
 from ledger.rows import NO_END, NONE, Member, Plan
 from ledger.standing import MemberState, fail, lift, normal
-from tests.ledger.lockstep import Lockstep, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import with_params
 
 OPEN = 30
 

@@ -17,7 +17,8 @@ from ledger.standing import MemberState
 from ledger.state import State, StateReader
 from ledger.statement import SettlementProof, read_settlement, read_statement, rows_needed, statement_of
 from ledger.store import MemoryStore
-from tests.ledger.lockstep import Lockstep, with_params
+from tests.ledger.lockstep import Lockstep
+from tests.ledger.lockstep_kit import with_params
 from tests.ledger.test_collection import FIRST, next_settled, pay, report, settled
 from tests.ledger.test_settlement import FOUR_CLASSES, MONTHS, OTHER_CLASSES, life
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from .blockfile import AuditError, read_genesis, walk
-from .mutual_aid import MutualAid, settle_date
+from .days_by_hand import settle_date
+from .mutual_aid import MutualAid
 
 BILLS_MIN = 200
 

@@ -19,7 +19,8 @@ from ledger.rows import Account, Settlement
 from tests.cli import test_demo
 from tests.cli.memory_ledger import MemoryLedger
 from tests.reference.blockfile import AuditError, Block, Genesis
-from tests.reference.mutual_aid import MutualAid, settle_date
+from tests.reference.days_by_hand import settle_date
+from tests.reference.mutual_aid import MutualAid
 
 SCALE = Scale(members=50_000, cases=1_000)
 ROWS = 74
