@@ -22,7 +22,6 @@ from .references import PaymentKind, use
 from .rows import NONE, Collection, Member, Plan, Settlement
 from .standing import Changes
 from .state import Index, State, StateReader, u32, u64
-from .store import index_key
 from .transactions import Collect, ConfirmCollection
 
 # ---- ranges --------------------------------------------------------------------------------------------------------
@@ -147,7 +146,7 @@ def _to_replace(state: StateReader, body: Collect, reporter: int) -> Collection 
 
 def _check_disjoint(state: StateReader, body: Collect) -> None:
     """Ranges of a period are disjoint, so only the last one that begins at or below ``body.last`` can overlap."""
-    head = index_key(Index.COLLECTION.value, u32(body.plan, body.period))
+    head = Index.COLLECTION.prefix + u32(body.plan, body.period)
     for _, raw_id in state.reader.scan(head + u64(0), head + u64(body.last + 1), reverse=True):
         other = state.get(Collection, int.from_bytes(raw_id, "big"))
         if other.last >= body.first:

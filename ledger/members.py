@@ -29,7 +29,6 @@ from .plans import need_open_plan, need_plan, next_unnoticed, version_at
 from .rows import NO_END, NONE, Member, Plan, Span
 from .standing import Changes, MemberState
 from .state import Index, State, StateReader, u32
-from .store import index_key
 from .tables import Table
 from .transactions import Enrol, EnrolBatch, Exit, ExitBatch
 
@@ -125,7 +124,7 @@ class _RowTemplates:
 
 def _index_fresh(state: State, body: EnrolBatch, first: int) -> list[tuple[bytes, int]]:
     """The items whose identity is new, each put into the identity index under the ids from ``first`` on."""
-    prefix = index_key(Index.IDENTITY.value, u32(body.plan))
+    prefix = Index.IDENTITY.prefix + u32(body.plan)
     get, put = state.overlay.get, state.overlay.put
     seen: set[bytes] = set()
     fresh: list[tuple[bytes, int]] = []

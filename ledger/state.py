@@ -30,6 +30,12 @@ _Savepoint = tuple[int, int, int]
 class Index(Enum):
     """Names of the derived indexes: key -> id, unless said otherwise. The row types they come from are in brackets."""
 
+    prefix: bytes
+    """What the store's keys of the index begin with."""
+
+    def __init__(self, name: bytes) -> None:
+        self.prefix = index_key(name, b"")
+
     ORGANISATION_KEY = b"o"
     """organisation key [Organisation]"""
     IDENTITY = b"i"
@@ -132,7 +138,7 @@ class StateReader:
 
     def index_get(self, name: Index, key: bytes) -> bytes | None:
         """The value stored under ``key``, raw."""
-        return self.reader.get(index_key(name.value, key))
+        return self.reader.get(name.prefix + key)
 
     def index_id(self, name: Index, key: bytes) -> int | None:
         """The id stored under ``key`` (8 bytes, big-endian)."""
@@ -141,7 +147,7 @@ class StateReader:
 
     def index_scan(self, name: Index, prefix: bytes = b"", *, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """(key without the space's prefix, value) for every key with ``prefix``, ascending, from ``prefix + start``."""
-        whole = index_key(name.value, prefix)
+        whole = name.prefix + prefix
         skip = len(whole) - len(prefix)
         for key, value in self.reader.scan(whole + start, prefix_stop(whole)):
             yield key[skip:], value
@@ -229,7 +235,10 @@ class State(StateReader):
         self.memo.clear()
 
     def find(self, kind: type[R], row_id: int) -> R | None:
-        return self.get(kind, row_id) if 0 <= row_id < self.tables.length(kind.table) else None
+        try:
+            return self.get(kind, row_id)
+        except MissingRow:
+            return None
 
     def get(self, kind: type[R], row_id: int) -> R:
         key = (kind.table, row_id)
@@ -284,11 +293,11 @@ class State(StateReader):
 
     def index_put(self, name: Index, key: bytes, value: bytes | int = b"") -> None:
         """Set an index entry; an int is stored as 8 bytes, big-endian."""
-        self.overlay.put(index_key(name.value, key), u64(value) if isinstance(value, int) else value)
+        self.overlay.put(name.prefix + key, value.to_bytes(8, "big") if isinstance(value, int) else value)
 
     def index_delete(self, name: Index, key: bytes) -> None:
         """Remove an index entry; absent is fine."""
-        self.overlay.delete(index_key(name.value, key))
+        self.overlay.delete(name.prefix + key)
 
 
 class Attempt:

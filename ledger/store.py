@@ -154,10 +154,13 @@ class _SortedKeys:
 
 
 class Remembering:
-    """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded."""
+    """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded.
+
+    ``SEALED`` values are not remembered: ``ledger.tables`` keeps those that it has opened.
+    """
 
     BYTES_MAX: Final = 64 << 20
-    """Of values; a busy block reads about 30 MB. More is forgotten and, if asked for again, read again."""
+    """Of values. More is forgotten and, if asked for again, read again."""
 
     __slots__ = ("_base", "_bytes", "_known")
 
@@ -167,6 +170,8 @@ class Remembering:
         self._known: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
+        if key[:1] in SEALED:
+            return self._base.get(key)
         known = self._known
         if key in known:
             return known[key]

@@ -293,7 +293,6 @@ class Tables(TableReader):
 
     def put(self, table: Table, row_id: int, value: bytes) -> None:
         """Replace a row. Raises `MissingRow`: rows come into being by `append` only."""
-        _check_value(value)
         if table == Table.META and row_id == LENGTHS_ROW:
             raise InvariantViolation("row 0 of meta binds the lengths: root() alone writes it")
         self._put(table, row_id, value)
@@ -336,11 +335,10 @@ class Tables(TableReader):
         return row_id
 
     def _put(self, table: Table, row_id: int, value: bytes) -> None:
-        length = self._lengths[table]
-        if not 0 <= row_id < length:
-            raise MissingRow(table, row_id, length)
-        number = row_id >> 4
-        page = self._open[table].get(number) or self._load(table, number)
+        if not 0 < len(value) <= ROW_BYTES_MAX or not 0 <= row_id < self._lengths[table]:
+            _check_value(value)
+            raise MissingRow(table, row_id, self._lengths[table])
+        page = self._open[table].get(row_id >> 4) or self._load(table, row_id >> 4)
         page.put(row_id & 15, value)
 
     def _load(self, table: Table, number: int) -> Patched:

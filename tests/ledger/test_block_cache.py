@@ -13,7 +13,7 @@ from ledger.members import _new_member
 from ledger.rows import NO_END, Member, MemberKey, Plan
 from ledger.standing import Changes
 from ledger.state import BlockContext, State
-from ledger.store import Batch, MemoryStore, Overlay, Reader, Remembering
+from ledger.store import SEALED, Batch, MemoryStore, Overlay, Reader, Remembering
 from ledger.tables import MissingRow, Table, TableReader
 from tests.ledger.chain import PLAN_PARAMS
 
@@ -183,7 +183,7 @@ class Counting:
 
     def get(self, key: bytes) -> bytes | None:
         self.asked += 1
-        return None if key == b"none" else key * 10
+        return None if key == b"absent" else key * 10
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return iter(())
@@ -194,8 +194,11 @@ def test_each_key_is_asked_for_once_and_absence_is_an_answer() -> None:
     reader = Remembering(base)
     for _ in range(3):
         assert reader.get(b"a") == b"a" * 10
-        assert reader.get(b"none") is None
+        assert reader.get(b"absent") is None
     assert base.asked == 2
+    for space in SEALED:
+        assert [reader.get(space + b"1") for _ in range(2)] == [(space + b"1") * 10] * 2
+    assert base.asked == 2 + 2 * len(SEALED)
 
 
 def test_what_was_read_is_forgotten_past_the_limit_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
