@@ -25,7 +25,8 @@ from typing import Any, Final
 
 import click
 
-from tests.ledger.lives import Lives, Step, life
+from tests.ledger.lives import Lives, life
+from tests.ledger.lives_kit import Step
 from tests.ledger.lockstep import Lockstep
 from tests.ledger.lockstep_kit import with_params
 from tests.ledger.test_settlement import FOUR_CLASSES, MONTHS, OTHER_CLASSES

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from tests.ledger.deep_lives import shortest
-from tests.ledger.lives import FREQUENCIES, PLANS, Lives, life
+from tests.ledger.lives import FREQUENCIES, Lives, life
+from tests.ledger.lives_kit import PLANS
 
 PLAN = st.integers(0, len(PLANS) - 1)
 NUMBER = st.integers(0, 999)
