@@ -1,11 +1,12 @@
-"""``huzhu config``: what a node's configuration says, where each value comes from, what differs from the defaults."""
+"""``huzhu config``: what a node's configuration says, where each value comes from, what differs; and its versions."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from node.config import KEYS, Config, load_with_sources
+from node.config import CONFIG_VERSION, KEYS, Config, load_with_sources
+from node.config_migration import migrate
 
 from .init import home_option, set_option, setting
 from .output import console, listing, output_option, table
@@ -65,6 +66,21 @@ def diff(home: Path, settings: tuple[str, ...]) -> None:
     found = [entry for entry in keys if entry["value"] != entry["default"]]
     rows = [(item["key"], _shown(item["value"]), _shown(item["default"]), item["source"]) for item in found]
     console().result({"keys": found}, table(("key", "value", "default", "from"), rows))
+
+
+@config.command("migrate")
+@home_option
+@output_option
+def migrate_(home: Path) -> None:
+    """Write the configuration file in HOME anew as this release does: its version, every key with its sentence.
+
+    What was chosen stays; the old file stays beside it.
+    """
+    version, old = migrate(home)
+    kept = None if old is None else str(old)
+    data = {"from": version, "to": CONFIG_VERSION, "changed": old is not None, "kept": kept}
+    text = "the file is this release's already" if old is None else f"written anew; the old file is {old}"
+    console().result(data, text)
 
 
 def _shown(value: object) -> str:

@@ -24,6 +24,9 @@ from typing import Any, Final, get_type_hints
 
 from ledger.errors import OperatorError
 
+from .addresses import PeerAddress, parse_peer
+from .addresses import split_address as split_address
+
 CONFIG_VERSION: Final = 1
 CONFIG_FILE: Final = "config.toml"
 ENVIRONMENT_PREFIX: Final = "HUZHU_"
@@ -34,50 +37,6 @@ Check = Callable[[Any], str | None]
 
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
-
-
-def split_address(text: str) -> tuple[str, int]:
-    """(host, port) of ``host:port`` or ``[v6]:port``; raises ``ValueError`` with what is wrong."""
-    host, colon, port = text.rpartition(":")
-    if not colon or not host:
-        raise ValueError("must be host:port")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError("must write an IPv6 host in brackets, [host]:port")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
-        raise ValueError("must end with a port from 0 to 65535")
-    return host, int(port)
-
-
-@dataclass(frozen=True, slots=True)
-class PeerAddress:
-    """A peer of the static configuration: its X25519 node key (32 bytes) and where to dial it."""
-
-    node_key: bytes
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.node_key.hex()}@{host}:{self.port}"
-
-
-def parse_peer(text: str) -> PeerAddress:
-    """Read ``nodekeyhex@host:port``; raises ``ValueError`` with what is wrong."""
-    key, at, address = text.partition("@")
-    if not at:
-        raise ValueError("must be nodekeyhex@host:port")
-    try:
-        node_key = bytes.fromhex(key)
-    except ValueError:
-        node_key = b""
-    if len(node_key) != 32 or len(key) != 64:
-        raise ValueError("must begin with a node key of 64 hexadecimal digits")
-    host, port = split_address(address)
-    if port == 0:
-        raise ValueError("must name the peer's port")
-    return PeerAddress(node_key, host, port)
 
 
 def _address(value: str) -> str | None:
@@ -390,9 +349,10 @@ def _from_text(info: KeyInfo, text: str, source: str) -> Any:
     return _checked(info, value, source)
 
 
-def _from_file(path: Path) -> dict[str, Any]:
+def read_table(path: Path) -> dict[str, Any]:
+    """A configuration file's table, not checked yet. Raises ``OperatorError`` MISSING_CONFIG, BAD_CONFIG."""
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise OperatorError(
             "MISSING_CONFIG", f"there is no configuration at {path}", "", "run `huzhu init`, or name another --home"
@@ -401,17 +361,33 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise _error(f"{path} is not TOML", str(error), "mend the line, or compare with `huzhu config show`") from error
     except OSError as error:
         raise _error(f"{path} cannot be read", str(error), "check the path and its permissions") from error
-    version = table.pop("config_version", None)
+
+
+def version_of(path: Path, table: Mapping[str, Any]) -> int:
+    """The version that a file says it has. Raises ``OperatorError`` BAD_CONFIG for none, and for a later one."""
+    version = table.get("config_version")
     if version is None:
         raise _error(f"{path}: config_version is missing", "", f"write config_version = {CONFIG_VERSION} at the top")
-    if type(version) is not int or version != CONFIG_VERSION:
-        raise _error(
-            f"{path}: config_version is {version!r}, this program reads {CONFIG_VERSION}",
-            "",
-            "use the program that wrote it, or write the file anew with `huzhu init` in an empty home",
-        )
+    if type(version) is not int or not 1 <= version <= CONFIG_VERSION:
+        what = f"{path}: config_version is {version!r}, this program reads {CONFIG_VERSION}"
+        raise _error(what, "a later program wrote it", "use that program, or write the file anew with `huzhu init`")
+    return version
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    table = read_table(path)
+    if version_of(path, table) < CONFIG_VERSION:
+        what = f"{path}: config_version is {table['config_version']}, this program reads {CONFIG_VERSION}"
+        raise _error(what, "an earlier program wrote it", "run `huzhu config migrate`")
+    return checked_values(path, table)
+
+
+def checked_values(path: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """``section.key`` -> value of a file of the present version. Raises ``OperatorError`` BAD_CONFIG."""
     values: dict[str, Any] = {}
     for section, content in table.items():
+        if section == "config_version":
+            continue
         if section not in SECTIONS:
             raise _error(f"{path}: unknown section or key {section!r}", "", _suggestion(section, [*SECTIONS, *KEYS]))
         if not isinstance(content, dict):

@@ -37,10 +37,15 @@ def create_private(path: Path, text: str) -> None:
 def replace_private(path: Path, text: str) -> None:
     """Put another text of the same content in the place of ``path``, durably. Raises ``OperatorError``."""
     try:
-        _written_beside(path, text).replace(path)
-        sync_directory(path.parent)
+        replace_durably(path, text)
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def replace_durably(path: Path, text: str) -> None:
+    """The same of any file that is its owner's alone. Raises ``OSError``."""
+    _written_beside(path, text).replace(path)
+    sync_directory(path.parent)
 
 
 def read_private(path: Path, what: str = "key") -> str:

@@ -5,7 +5,8 @@ Rules of this file
 * One synced batch takes back everything: state, indexes, blocks, seen ids and the head record. What no page reaches any
   more is refused; nothing is taken back half.
 * Ids that expired meanwhile are not put back among the seen ones: a block that comes after now is past them as well.
-* Only ``huzhu recover`` does this to a validator: at a decided height nothing is signed again but in a new epoch.
+* A decided block stays decided: ``huzhu rollback`` makes one node forget it, and it comes again from the peers. Only
+  ``huzhu recover`` puts another one in its place, in a new epoch. The signing record goes back in neither.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from msgspec.structs import replace
 
 from ledger.blocks import decode_body, header_hash
 from ledger.errors import InvariantViolation, OperatorError
-from ledger.store import Batch, Overlay, Reader
+from ledger.store import Batch, Overlay, Reader, Store
+from ledger.tables import TableReader
 from ledger.transactions import decode_transaction, transaction_id
 
 from . import blockstore
@@ -92,3 +94,35 @@ def _transactions(blocks: BlockReader, height: int) -> list[tuple[bytes, int]]:
         raise InvariantViolation(f"body {height} is not in the store")
     body = decode_body(raw)
     return [(transaction_id(item), decode_transaction(item).valid_until_ms) for item in body.transactions]
+
+
+def take_back(store: Store, height: int) -> list[DroppedBlock]:
+    """Make block ``height`` the head of a stopped node's store; what was taken back, ascending.
+
+    The state that the undo pages give is compared with what the next header certifies before anything is written.
+    Raises ``OperatorError`` TOO_DEEP, BELOW_RECOVERY, UNDO_DIFFERS.
+    """
+    record, dropped = BlockReader(store).recovery(), above(store, height)
+    if record is not None and height < record.head_height:
+        raise OperatorError(
+            "BELOW_RECOVERY",
+            f"epoch {record.epoch} goes on from block {record.head_height}, which would be taken back",
+            "the organisations agreed on that block: what is below it stays",
+            f"name no height below {record.head_height}, or `huzhu reset`",
+            exit_code=1,
+        )
+    batch = roll_back(store, height)
+    there = Overlay(store)
+    there.apply(batch)
+    head, root = BlockReader(there).head(), TableReader(there).root()
+    if head is None or root != head.state_root:
+        raise OperatorError(
+            "UNDO_DIFFERS",
+            f"the state before block {height + 1} cannot be made again",
+            f"the undo pages give {root.hex()}, header {height + 1} certifies another root",
+            "`huzhu doctor`, then `huzhu reset`: the chain comes back from the peers",
+            exit_code=6,
+        )
+    if dropped:
+        store.write(batch)
+    return dropped

@@ -1,0 +1,121 @@
+"""``huzhu rollback``: a node forgets its newest blocks, contradicts nothing, and comes to the same roots again."""
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger.store import Batch
+from ledger.transactions import Enrol
+from node import blockstore
+from node.blockstore import BlockReader
+from node.chain import UNDO_BLOCKS
+from node.config import Config, load
+from node.opening import DATABASE_DIRECTORY
+from node.storage import LevelStore, open_store
+from tests.node.network import Network, running
+from tests.running import run
+
+NAME = "bank"
+ALL = ("platform", "bank", "firm-a", "firm-b")
+
+
+def opened(network: Network, config: Config) -> LevelStore:
+    return open_store(config.data_path / DATABASE_DIRECTORY, create=False, chain_id=network.genesis.chain_id)
+
+
+def contents(network: Network, config: Config) -> dict[bytes, bytes]:
+    store = opened(network, config)
+    try:
+        return dict(store.scan(b"", b"\xff" * 9))
+    finally:
+        store.close()
+
+
+async def grow(network: Network, blocks: int) -> None:
+    """So many blocks with a member each, on all nodes."""
+    for _ in range(blocks):
+        node = network.nodes["platform"]
+        person = sha256(b"person %d" % node.chain.height).digest()
+        await network.submit("platform", ("platform", Enrol(0, person, 1980 * 12, b"")))
+        await network.until_height(node.chain.height + 1, "platform")
+    await network.until_height(network.nodes["platform"].chain.height)
+
+
+def result(capsys: pytest.CaptureFixture[str], code: int, *words: object) -> dict[str, Any]:
+    assert run([*map(str, words), "--output", "json"]) == code
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.asyncio
+async def test_blocks_are_taken_back_fetched_again_and_give_the_same_roots(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = Network(tmp_path, observers=0)
+    home = network.members[NAME].home
+    at, config = ("--home", home), load(home, environ={})
+    assert result(capsys, 3, "rollback", *at)["error"]["code"] == "MISSING_DATABASE"
+    async with running(network):
+        await network.until(lambda node: node.driver.signing)
+        await grow(network, UNDO_BLOCKS + 2)
+        assert result(capsys, 1, "rollback", *at, "--yes")["error"]["code"] == "LOCKED_DATABASE"
+    before, record = contents(network, config), (config.data_path / "signing.log").read_bytes()
+    store = opened(network, config)
+    head = BlockReader(store).head()
+    certified = BlockReader(store).header(head.height) if head is not None else None
+    store.close()
+    assert head is not None
+    assert certified is not None
+
+    listed = result(capsys, 2, "rollback", *at)["error"]
+    assert (listed["code"], head.hash.hex()[:16] in listed["what"]) == ("NOT_CONFIRMED", True)
+    too_deep = head.height - UNDO_BLOCKS - 1
+    for height in (too_deep, head.height + 1):
+        assert (
+            result(capsys, 1 if height < head.height else 3, "rollback", *at, "--to", height, "--yes")["error"]["code"]
+            == "TOO_DEEP"
+        )
+    assert contents(network, config) == before, "a refusal changes nothing"
+
+    once = result(capsys, 0, "rollback", *at, "--yes")
+    assert (once["height"], once["state_root"]) == (head.height - 1, certified.state_root.hex())
+    assert [block["hash"] for block in once["dropped"]] == [head.hash.hex()]
+    deep = result(capsys, 0, "rollback", *at, "--to", too_deep + 1, "--yes")
+    assert (deep["height"], len(deep["dropped"])) == (too_deep + 1, UNDO_BLOCKS - 1)
+    assert result(capsys, 0, "doctor", *at, "--quick")["healthy"]
+    assert (config.data_path / "signing.log").read_bytes() == record, "what was signed stays signed"
+
+    async with running(network):
+        await network.until_height(head.height, NAME)
+        block = network.nodes[NAME].chain.blocks.header_raw(head.height)
+        assert block is not None
+        assert sha256(block).digest() == head.hash, "a decided block stays decided"
+        await network.until(lambda node: node.driver.signing)
+        await grow(network, 2)
+        roots = {network.nodes[name].chain.view.state_root for name in ALL}
+        assert len(roots) == 1
+    assert result(capsys, 0, "replay", *at)["same"]
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_the_undo_pages_do_not_give_is_not_put_in_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = Network(tmp_path, observers=0)
+    home = network.members[NAME].home
+    config = load(home, environ={})
+    async with running(network):
+        await grow(network, 2)
+    store = opened(network, config)
+    head = BlockReader(store).head()
+    assert head is not None
+    before = store.get(blockstore.undo_key(head.height - 1))
+    assert before is not None
+    store.write(Batch({blockstore.undo_key(head.height): before}))
+    store.close()
+    found = contents(network, config)
+    assert result(capsys, 6, "rollback", "--home", home, "--yes")["error"]["code"] == "UNDO_DIFFERS"
+    assert contents(network, config) == found
