@@ -101,6 +101,13 @@ def try_clear(core: Core) -> None:
     core.emit(Persist(core.adopting, (record,)))
 
 
+def adopted(core: Core) -> None:
+    """What was returned is durable. Answers that came meanwhile may tell of a higher head: then we catch up first."""
+    core.adopting = None
+    if core.last_seen is not None and core.last_seen.satisfied(core.open.context):
+        clear(core)
+
+
 def clear(core: Core) -> None:
     """LastSeen is satisfied: this key may sign in this process."""
     if core.last_seen is not None:
@@ -136,8 +143,10 @@ def resume(core: Core) -> None:
             proposed = record.proposals.get(round)
             fresh = kind is Proposal and proposed is not None and not proposed.prepares
             height.accepted.setdefault(round, Accepted(round, message.hash, fresh, None))
-    for prepare in record.lock.prepares if record.lock is not None else ():
-        height.tally.add(prepare, height.round)
+    if record.lock is not None:
+        for prepare in record.lock.prepares:
+            height.tally.add(prepare, height.round)
+        height.tally.prepares.add_set(record.lock.prepares)
     sign_again(core)
 
 

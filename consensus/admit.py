@@ -1,10 +1,12 @@
 """Votes on their way in: each verified at most once, counted, and held against what the signer said before (§2, §4)."""
 
+from collections.abc import Sequence
+
 from ledger.blocks import Evidence
 
 from .early import EarlyMessage, vote_height
 from .effects import Behind, Blame, ReportEvidence
-from .messages import Signed
+from .messages import Signed, SignedCommit, SignedPrepare
 from .state import Core
 
 
@@ -58,6 +60,22 @@ def admit(core: Core, peer: bytes, signed: Signed) -> bool:
     evidence = height.tally.add(signed, height.round)
     if evidence is not None:
         report(core, evidence)
+    return True
+
+
+def admit_prepares(core: Core, peer: bytes, votes: Sequence[SignedPrepare]) -> bool:
+    """Prepares that came together: q of them for one value are kept whole."""
+    if not all(admit(core, peer, vote) for vote in votes):
+        return False
+    core.open.tally.prepares.add_set(votes)
+    return True
+
+
+def admit_commits(core: Core, peer: bytes, votes: Sequence[SignedCommit]) -> bool:
+    """Commits that came together: q of them for one value are kept whole."""
+    if not all(admit(core, peer, vote) for vote in votes):
+        return False
+    core.open.tally.commits.add_set(votes)
     return True
 
 

@@ -6,6 +6,8 @@ Rules of this file:
   highest of each validator and kind. Of round changes only the highest of each validator.
 * Two different messages in one (round, kind) are both kept, never a third: the second is evidence, and both are counted
   where they belong, for a certificate may be made of either.
+* q votes for one value that come *together* prove themselves and are kept whole, outside those bounds. Without this a
+  liar whose third vote of a round is in somebody's lock would keep every proposer from using that lock, for ever.
 * A vote that nothing waits for is kept as a *spare*, not verified: of each validator and kind the newest, from its own
   link. It is verified when it would be evidence, or is told to somebody; it counts nowhere before.
 * ``highest`` is the highest round of *any* valid message of each validator, whatever its kind: the timer's gate and the
@@ -13,6 +15,7 @@ Rules of this file:
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 from ledger.blocks import Evidence
@@ -34,13 +37,17 @@ class VoteBox(Generic[VoteT]):
     def __init__(self, n: int) -> None:
         self._quorum = quorum(n)
         self._reached: list[tuple[int, bytes]] = []
+        self._sets: dict[tuple[int, bytes], dict[int, VoteT]] = {}
+        """Quorums that came together; at most one value a round while no more than f lie, and ``ROUNDS_MAX`` rounds."""
         self._votes: dict[int, dict[bytes, dict[int, VoteT]]] = {}
         self._rounds: dict[int, list[int]] = defaultdict(list)
         """Rounds held of each signer, ascending."""
 
     def of(self, round: int, hash: bytes) -> dict[int, VoteT]:
         """Votes for ``hash`` in ``round`` by signer; not to be changed."""
-        return self._votes.get(round, {}).get(hash, {})
+        votes = self._votes.get(round, {}).get(hash, {})
+        together = self._sets.get((round, hash))
+        return votes if together is None else together | votes
 
     def has_quorum(self, round: int, hash: bytes) -> bool:
         """Whether q distinct votes for ``hash`` in ``round`` are here."""
@@ -87,15 +94,30 @@ class VoteBox(Generic[VoteT]):
             rounds.sort()
         return True
 
+    def add_set(self, votes: Sequence[VoteT]) -> None:
+        """Keep *verified* votes that came together, if they are q distinct ones for one value."""
+        together = {vote.index: vote for vote in votes}
+        values = {(vote.message.round, vote.message.hash) for vote in votes}
+        if len(values) != 1 or len(together) < self._quorum:
+            return
+        value = values.pop()
+        self._sets[value] = together
+        if value not in self._reached:
+            self._reached.append(value)
+        if len(self._sets) > ROUNDS_MAX:
+            self._forget_set(min(self._sets))
+
     def quorums(self) -> list[tuple[int, bytes]]:
         """Every (round, hash) with q distinct votes, in the order in which they came to them; not to be changed."""
         return self._reached
 
     def holders(self, hash: bytes) -> set[int]:
         """Who voted for ``hash`` in any round, and so has its body or knows who has."""
-        return {index for hashes in self._votes.values() for index in hashes.get(hash, ())}
+        alone = {index for hashes in self._votes.values() for index in hashes.get(hash, ())}
+        return alone.union(*(together for (_, held), together in self._sets.items() if held == hash))
 
     def __len__(self) -> int:
+        """Votes held, without those of the sets."""
         return sum(len(votes) for hashes in self._votes.values() for votes in hashes.values())
 
     def _make_room(self, index: int, round: int, current_round: int) -> bool:
@@ -114,13 +136,21 @@ class VoteBox(Generic[VoteT]):
         self._rounds[index].remove(round)
         hashes = self._votes[round]
         for hash in list(hashes):
-            lost = hashes[hash].pop(index, None) is not None
-            if lost and len(hashes[hash]) == self._quorum - 1 and self.has_quorum(round, hash):
-                self._reached.remove((round, hash))
+            hashes[hash].pop(index, None)
+            self._judge(round, hash)
             if not hashes[hash]:
                 del hashes[hash]
         if not hashes:
             del self._votes[round]
+
+    def _forget_set(self, value: tuple[int, bytes]) -> None:
+        del self._sets[value]
+        self._judge(*value)
+
+    def _judge(self, round: int, hash: bytes) -> None:
+        """A vote is gone: whether they are still a quorum."""
+        if self.has_quorum(round, hash) and len(self.of(round, hash)) < self._quorum:
+            self._reached.remove((round, hash))
 
 
 class Tally:

@@ -231,10 +231,11 @@ class Checker:
             self._hold(node, seen, message)
 
     def _hold_certificate(self, node: SimNode, seen: Seen, certificate: Certificate) -> None:
+        """A whole certificate counts, whoever signed it."""
         commit = Commit(certificate.height, certificate.round, certificate.block_hash)
-        for seal in certificate.seals:
-            if not self._hold(node, seen, SignedCommit(commit, seal.index, seal.signature)):
-                return
+        votes = [SignedCommit(commit, seal.index, seal.signature) for seal in certificate.seals]
+        if all(self._hold(node, seen, vote) for vote in votes):
+            seen.commits[commit.round, commit.hash].update(vote.index for vote in votes)
 
     def _hold(self, node: SimNode, seen: Seen, vote: SignedCommit) -> bool:
         """Note a valid Commit that the core must count too.

@@ -130,6 +130,8 @@ class SimNode:
         self._queue: deque[ev.Event] = deque()
         self._feeding = False
         self._timers: dict[ev.TimerKind, int] = {}
+        self._held: list[Callable[[], None]] = []
+        """What came due during a pause."""
         self._fsync_at_ms = 0
         self._stalled: deque[fx.Persist] = deque()
         """What a full disk has refused, in order."""
@@ -208,18 +210,29 @@ class SimNode:
         self.paused_until_ms = max(self.paused_until_ms, self.world.now_ms + duration_ms)
 
     def later(self, delay_ms: int, action: Callable[[], None]) -> None:
-        """Do ``action`` in this life, after ``delay_ms``; a paused node does it when it goes on."""
-        life, world = self.life, self.world
+        """Do ``action`` in this life, after ``delay_ms``; a paused node does it when it goes on, all in their order."""
+        life = self.life
 
         def run() -> None:
             if not self.alive or self.life != life:
                 return
-            if world.now_ms < self.paused_until_ms:
-                world.at(self.paused_until_ms, run)
+            if self._held or self.world.now_ms < self.paused_until_ms:
+                self._held.append(run)
+                if len(self._held) == 1:
+                    self.world.at(self.paused_until_ms, self.go_on)
             else:
                 action()
 
-        world.later(delay_ms, run)
+        self.world.later(delay_ms, run)
+
+    def go_on(self) -> None:
+        """SIGCONT, unless the pause was lengthened: do what was held up, in the order in which it came due."""
+        if self.world.now_ms < self.paused_until_ms:
+            self.world.at(self.paused_until_ms, self.go_on)
+            return
+        held, self._held = self._held, []
+        for run in held:
+            run()
 
     def new_core(self, records: Sequence[Record]) -> Consensus:
         """The agreement of a new life."""

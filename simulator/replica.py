@@ -184,10 +184,9 @@ class ReplicaBase:
         if any(tx_id in self._seen for tx_id, _ in decoded):
             return Verdict.INVALID
         ahead_ms = header.time_ms - clock_ms
-        stale = ahead_ms > AHEAD_MS_MAX or (
-            ahead_ms < -BEHIND_MS_MAX and header.time_ms != self.view.header.time_ms + 1
-        )
-        return Verdict.STALE if stale else Verdict.VALID
+        earliest = header.time_ms == self.view.header.time_ms + 1
+        fresh = earliest or -BEHIND_MS_MAX <= ahead_ms <= AHEAD_MS_MAX
+        return Verdict.VALID if fresh else Verdict.STALE
 
     def commit(
         self, block: CompactBlock, transactions: Sequence[bytes], certificate: Certificate, log: Position

@@ -250,6 +250,7 @@ class Simulation:
         self._fsync_ms_max, self._gaps = min(self._fsync_ms_max, 5), 0.0
         for node in self.nodes:
             node.paused_until_ms = node.full_until_ms = 0
+            node.go_on()
             node.skew_ms = 0
             if node.number in plan.dead or (not node.honest and plan.byzantine_heals):
                 node.crash()

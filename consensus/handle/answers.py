@@ -3,7 +3,7 @@
 from ledger.blocks import header_hash
 from ledger.votes import Commit
 
-from ..admit import admit, blame
+from ..admit import admit_commits, admit_prepares, blame
 from ..candidates import Candidate
 from ..effects import Behind
 from ..messages import (
@@ -46,9 +46,7 @@ def on_certificate(core: Core, peer: bytes, index: int | None, message: CommitCe
     if certificate.height != core.open.context.height:
         return
     commit = Commit(certificate.height, certificate.round, certificate.block_hash)
-    for seal in certificate.seals:
-        if not admit(core, peer, SignedCommit(commit, seal.index, seal.signature)):
-            return
+    admit_commits(core, peer, [SignedCommit(commit, seal.index, seal.signature) for seal in certificate.seals])
 
 
 def on_get_block(core: Core, peer: bytes, index: int | None, request: GetBlock) -> None:
@@ -93,9 +91,7 @@ def on_get_prepares(core: Core, peer: bytes, index: int | None, request: GetPrep
 
 def on_prepares(core: Core, peer: bytes, index: int | None, message: Prepares) -> None:
     """Count them."""
-    for vote in message.votes:
-        if not admit(core, peer, vote):
-            return
+    admit_prepares(core, peer, message.votes)
 
 
 def on_get_certificate(core: Core, peer: bytes, index: int | None, request: GetCertificate) -> None:

@@ -9,6 +9,6 @@ from ..state import Core
 def handle(core: Core, event: Persisted) -> None:
     """Ask for the signatures, or begin to sign at all."""
     if event.token == core.adopting:
-        admission.clear(core)
+        admission.adopted(core)
     elif core.open.decided is None:
         after_persisted(core, event.token)

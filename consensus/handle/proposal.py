@@ -2,7 +2,7 @@
 
 from ledger.blocks import header_hash
 
-from ..admit import admit, blame, is_later, report
+from ..admit import admit, admit_prepares, blame, is_later, report
 from ..candidates import Candidate
 from ..evidence import evidence_of
 from ..justify import is_by_the_proposer, is_fresh, proposal_fault
@@ -39,7 +39,7 @@ def _accept(core: Core, peer: bytes, proposal: SignedProposal) -> None:
         return
     if not all(admit(core, peer, change) for change in proposal.round_changes):
         return
-    if not all(admit(core, peer, prepare) for prepare in proposal.prepares):
+    if not admit_prepares(core, peer, proposal.prepares):
         return
     height.candidates.keep(candidate, core.record.locked_hash)
     candidate.take(proposal.recent)

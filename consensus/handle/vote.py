@@ -1,6 +1,6 @@
 """Inputs: Prepare, Commit, RoundChange (CONSENSUS §2). QBFT ``UponPrepare``, ``UponCommit``, ``UponRoundChange``."""
 
-from ..admit import admit, blame, is_later, take
+from ..admit import admit_prepares, blame, is_later, take
 from ..justify import prepared_below
 from ..messages import PreparedRoundChange, Signed, SignedRoundChange
 from ..state import Core
@@ -21,6 +21,4 @@ def handle_prepared(core: Core, peer: bytes, index: int | None, message: Prepare
     if is_later(core, peer, index, message):
         return
     handle(core, peer, index, message.change)
-    for prepare in message.prepares:
-        if not admit(core, peer, prepare):
-            return
+    admit_prepares(core, peer, message.prepares)

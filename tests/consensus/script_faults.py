@@ -6,6 +6,7 @@
 | `twin A2 of A` | a second process with A's key and a record of its own; both hear what is sent to A |
 | `forge CLAUSE from Z to A` | Z leads round 3 and proposes, violating this clause of the justification alone |
 | `forge nothing from Z to A` | the same proposal without a fault |
+| `vote prepare X in round 0 from Z to A B` | Z's Prepare (or commit) for a block, which need not exist, arrives |
 | `lie D head 9 to A` | D answers A's LastSeen with a head of height 9 that does not exist |
 | `refute D to A` | synchronisation could not get that head from D |
 | `disk A full` · `disk A free` | what is written waits · goes on |
@@ -29,12 +30,12 @@ from msgspec.structs import replace
 from consensus import effects as fx
 from consensus import events as ev
 from consensus.log import START, decode_log, encode_frame
-from consensus.messages import LastSeenAnswer, SignedPrepare, SignedProposal, SignedRoundChange
+from consensus.messages import LastSeenAnswer, SignedCommit, SignedPrepare, SignedProposal, SignedRoundChange
 from consensus.records import Record
 from ledger import blocks
 from ledger.codec import encode
 from ledger.errors import OperatorError
-from ledger.votes import Certificate, Prepare, Proposal, RoundChange
+from ledger.votes import Certificate, Commit, Prepare, Proposal, RoundChange
 from tests.consensus.harness import CHAIN_ID, FAST, make_block, seed_of
 
 if TYPE_CHECKING:
@@ -204,6 +205,9 @@ def faults_line(script: Script, words: list[str]) -> bool:
             forged = violate(Forger(script, script.actor(leader), prepared))
             sender, receiver = script.actor(leader), script.actor(name)
             receiver.step(ev.Received(bytes([sender.index]) * 32, sender.index, forged))
+        case ["vote", kind, block, "in", "round", round, "from", liar, "to", *names]:
+            for name in names:
+                _vote(script, kind, script.names.get(block, block.encode() * 32), int(round), liar, name)
         case ["lie", liar, "head", height, "to", name]:
             _lie(script.actor(liar), int(height), script.actor(name))
         case ["refute", liar, "to", name]:
@@ -225,6 +229,14 @@ def _lie(liar: Actor, height: int, to: Actor) -> None:
     nonce = to.core.state.last_seen.nonce
     answer = LastSeenAnswer(nonce, 0, height, OTHER, Certificate(height, 0, OTHER, ()), (), None)
     to.step(ev.Received(bytes([liar.index]) * 32, liar.index, answer))
+
+
+def _vote(script: Script, kind: str, hash: bytes, round: int, liar: str, name: str) -> None:
+    index = script.actor(liar).index
+    message = (Prepare if kind == "prepare" else Commit)(1, round, hash)
+    signature = FAST.sign(seed_of(index), message.signing_digest(CHAIN_ID, 0))
+    signed = (SignedPrepare if kind == "prepare" else SignedCommit)(message, index, signature)
+    script.actor(name).step(ev.Received(bytes([index]) * 32, index, signed))
 
 
 def faults_expectation(script: Script, actor: Actor, words: list[str]) -> bool:

@@ -189,3 +189,44 @@ def test_transactions_asked_for_are_found_by_position() -> None:
     assert found.complete
     assert found.transactions == transactions
     assert full.wanted_of(b"\xff" * 1_250) == transactions
+
+
+def test_a_quorum_that_came_together_is_kept_beside_whatever_its_signers_said_alone() -> None:
+    box: VoteBox[SignedPrepare] = VoteBox(4)
+    for index in range(3):
+        for number in (2, 3, 4):
+            box.add(prepare(index, 0, bytes([number]) * 32), current_round=0)
+    box.add_set([prepare(index, 0) for index in range(3)])
+    assert sorted(box.of(0, X)) == [0, 1, 2] and box.holds(prepare(1, 0))
+    assert (0, X) in box.quorums() and box.holders(X) == {0, 1, 2}
+
+
+def test_less_than_a_quorum_a_signer_twice_or_two_values_are_no_set() -> None:
+    for votes in (
+        [prepare(0, 0), prepare(1, 0)],
+        [prepare(0, 0), prepare(1, 0), prepare(1, 0)],
+        [prepare(0, 0), prepare(1, 0), prepare(2, 1)],
+        [prepare(0, 0), prepare(1, 0), prepare(2, 0, b"\2" * 32)],
+        [],
+    ):
+        box: VoteBox[SignedPrepare] = VoteBox(4)
+        box.add_set(votes)
+        assert not box.quorums() and not box.of(0, X)
+
+
+def test_of_sets_the_highest_rounds_are_kept() -> None:
+    box: VoteBox[SignedPrepare] = VoteBox(4)
+    for round in range(ROUNDS_MAX + 1):
+        box.add_set([prepare(index, round) for index in range(3)])
+    assert not box.has_quorum(0, X) and not box.of(0, X)
+    assert [round for round, _ in box.quorums()] == list(range(1, ROUNDS_MAX + 1))
+
+
+def test_a_set_outlives_the_votes_that_make_room() -> None:
+    box: VoteBox[SignedPrepare] = VoteBox(4)
+    for index in range(3):
+        box.add(prepare(index, 0), current_round=ROUNDS_MAX)
+    box.add_set([prepare(index, 0) for index in range(3)])
+    for round in range(1, ROUNDS_MAX + 1):
+        box.add(prepare(0, round), current_round=ROUNDS_MAX)
+    assert box.has_quorum(0, X) and sorted(box.of(0, X)) == [0, 1, 2]

@@ -6,6 +6,7 @@ from consensus import effects as fx
 from consensus import events as ev
 from consensus import messages as wire
 from consensus.records import BodyRecord, LockRecord, ProposalRecord, VoteRecord
+from consensus.tally import ROUNDS_MAX
 from ledger.blocks import header_hash
 from ledger.votes import Certificate, Seal
 from tests.consensus.solo import Solo, built, follower, kinds, leader, of, others, said
@@ -191,3 +192,18 @@ def test_a_certificate_with_a_bad_seal_decides_nothing_and_is_blamed() -> None:
     effects = solo.receive(1, wire.CommitCertificate(Certificate(1, 0, hash, seals)))
     assert [b.code for b in of(fx.Blame, effects)] == ["signature"]
     assert not of(fx.Decide, solo.all)
+
+
+def test_what_locked_us_stays_here_whatever_its_signers_say_in_later_rounds() -> None:
+    solo = Solo(FOLLOWER)
+    proposal = solo.proposal(solo.block(LEADER))
+    hash, liar = proposal.message.hash, others(LEADER, FOLLOWER)[0]
+    solo.receive(LEADER, proposal)
+    for index in (LEADER, liar):
+        solo.receive(index, solo.prepare(index, hash))
+    for index in (LEADER, liar):
+        solo.receive(index, solo.change(index, ROUNDS_MAX + 1))
+    assert solo.core.round == ROUNDS_MAX + 1
+    for round in range(1, ROUNDS_MAX + 2):
+        solo.receive(liar, solo.prepare(liar, hash, round))
+    assert [vote.index for vote in solo.core.state.prepares_of(0, hash)] == sorted((LEADER, FOLLOWER, liar))

@@ -256,3 +256,30 @@ def test_a_lost_commit_comes_back_as_a_lock_and_is_never_denied() -> None:
         solo.receive(index, solo.change(index, 2))
     (change,) = [m for m in said(solo.all) if isinstance(m, wire.SignedRoundChange)]
     assert (change.message.prepared_round, change.message.prepared_hash) == (1, X)
+
+
+def test_a_higher_head_told_while_the_adoption_is_written_is_caught_up_with_first() -> None:
+    """Seeds 17730 and 34208 of 50,000: a second answer of the same peer came during the fsync."""
+    solo = starting()
+    solo.hold_disk = True
+    own = solo.vote(solo.prepare(ME, X))
+    for index in OTHERS:
+        solo.receive(index, solo.answer(votes=(own,)))
+    solo.receive(OTHERS[0], solo.answer(head_height=1, votes=()))
+    [adoption] = of(fx.Persist, solo.all)
+    solo.safety.recorded(adoption.records)
+    solo.step(ev.Persisted(adoption.token))
+    assert not solo.core.signing
+    assert not said(solo.all)
+    solo.step(ev.HeadRefuted(bytes([OTHERS[0]]) * 32))
+    assert solo.core.signing
+
+
+def test_a_lock_is_whole_after_a_start_although_its_liar_spoke_first() -> None:
+    """Seeds 14322, 15157 and 31798 of 50,000: of one signer and round two votes are kept, and these came earlier."""
+    solo = starting(body_found=False)
+    for hash in (b"\2" * 32, b"\3" * 32):
+        solo.receive(OTHERS[0], solo.prepare(OTHERS[0], hash, 3))
+    for index in OTHERS:
+        solo.receive(index, solo.answer(lock=lock(solo, 3)))
+    assert solo.core.state.prepares_of(3, X) == lock(solo, 3).prepares

@@ -135,10 +135,12 @@ async def test_a_fresh_block_too_far_from_our_clock_is_stale(offset_ms: int, ver
 
 
 @pytest.mark.asyncio
-async def test_a_block_one_millisecond_after_its_parent_is_never_stale() -> None:
+@pytest.mark.parametrize("offset_ms", [1_000_000, -1_000_000])
+async def test_a_block_one_millisecond_after_its_parent_is_never_stale(offset_ms: int) -> None:
+    """Nor when the chain ran ahead of all clocks, as after wrong ones: it would stand still until they arrive."""
     source = Chain()
     block = source.block(time_ms=source.view.header.time_ms + 1)
-    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms + 1_000_000))
+    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms + offset_ms))
     assert await chain.check(compact(block), ()) is Verdict.VALID
 
 
