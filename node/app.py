@@ -278,7 +278,7 @@ class Node:
             log=self.log,
             steps=self.steps,
             coming=self.admission.raw,
-            on_phase=lambda phase, seconds: self.metrics.phase_seconds.labels(phase).observe(seconds),
+            on_phase=self.metrics.phase,
         )
         self.shortage = Shortage(
             disk=self._disk,
@@ -287,7 +287,7 @@ class Node:
             clock=self.clock,
             log=self.log,
             reopen=self._reopen,
-            synced=self.metrics.fsync_seconds.labels("signing").observe,
+            synced=self.metrics.signing_fsync_seconds.observe,
         )
         self._disk.watch(self.shortage.database_full)
         if self._disk.vote_log is not None:

@@ -20,7 +20,7 @@ from p2p.peers import PeerInfo
 
 from .admission import Admission
 from .mempool import Mempool
-from .steps import Steps
+from .steps import PHASES, Steps
 from .verified import VerifiedIds
 from .verifier import Verifier
 
@@ -58,6 +58,7 @@ class Metrics:
         self.phase_seconds = Histogram(
             "huzhu_phase_seconds", "Time from phase to phase of a height.", ["phase"], buckets=_SLOW, registry=registry
         )
+        self._phases = {phase: self.phase_seconds.labels(phase) for phase in PHASES}
         self.signing = Gauge("huzhu_signing", "1 while this node votes.", registry=registry)
         self.clock_offset_seconds = Gauge(
             "huzhu_clock_offset_seconds", "Own clock minus the median of the peers'.", registry=registry
@@ -66,6 +67,8 @@ class Metrics:
         self.fsync_seconds = Histogram(
             "huzhu_fsync_seconds", "Making something durable, by file.", ["file"], buckets=_FAST, registry=registry
         )
+        self.ledger_fsync_seconds = self.fsync_seconds.labels("ledger")
+        self.signing_fsync_seconds = self.fsync_seconds.labels("signing")
         self.loop_lag_seconds = Histogram(
             "huzhu_loop_lag_seconds", "How late the event loop runs a timer.", buckets=_FAST, registry=registry
         )
@@ -87,6 +90,10 @@ class Metrics:
             registry=registry,
         )
         self.waiters = Gauge("huzhu_http_waiters", "Requests that wait for a block.", registry=registry)
+
+    def phase(self, phase: str, seconds: float) -> None:
+        """A height has reached one of ``steps.PHASES``, so long after the one before."""
+        self._phases[phase].observe(seconds)
 
     def watch(self, *, mempool: Mempool, admission: Admission, verifier: Verifier, verified: VerifiedIds) -> None:
         """Read the counters of these parts at each scrape."""

@@ -198,7 +198,7 @@ class Window:
         metrics.epoch.set(committed.header.epoch)
         metrics.block_bytes.observe(committed.body_bytes)
         metrics.block_seconds.observe(committed.execution_s)
-        metrics.fsync_seconds.labels("ledger").observe(committed.write_s)
+        metrics.ledger_fsync_seconds.observe(committed.write_s)
         if committed.certificate.round > 0:
             metrics.rounds_above_zero.inc()
         codes = Counter(receipt.code for receipt in committed.receipts if isinstance(receipt.subject, bytes))

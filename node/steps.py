@@ -37,6 +37,10 @@ proposal checked; execute, tree, batch, commit (pool, listeners): of a block; an
 send: seal, write."""
 
 
+PHASES: Final = ("due", "proposed", "checked", "prepared", "committed", "applied")
+"""What a height passes through, in this order."""
+
+
 class Section:
     """One step's time: ``with`` it around work that does not wait. Entered again inside itself it is harmless."""
 
@@ -81,7 +85,10 @@ class Steps:
         """Charge the time since the last switch to the present section; ``to`` is the present one now, the old one is
         returned.
         """
-        now_s, before = self._cpu_s(), self._current
+        before = self._current
+        if before is to:
+            return before  # the clock is read for a change only: it is a system call
+        now_s = self._cpu_s()
         if before is not None:
             before.seconds += now_s - self._since_s
         self._since_s, self._current = now_s, to
@@ -93,7 +100,7 @@ class Steps:
 
 
 class Phases:
-    """How long a height takes from phase to phase: due, proposed, checked, prepared, committed, applied."""
+    """How long a height takes from phase to phase (``PHASES``)."""
 
     def __init__(self, now_s: Callable[[], float], observe: Callable[[str, float], None]) -> None:
         """``observe(phase, seconds since the phase before)`` is called once for each phase of a height."""
