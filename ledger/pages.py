@@ -58,8 +58,8 @@ def spliced(body: bytes, splices: bytes) -> bytes:
     return b"".join((*pieces, body[at:]))
 
 
-def seal(key: bytes, body: bytes) -> bytes:
-    return body + _CRC.pack(crc32(body, crc32(key)))
+def seal(key: bytes, body: bytes | bytearray) -> bytes:
+    return b"".join((body, _CRC.pack(crc32(body, crc32(key)))))
 
 
 def open_value(reader: Reader, key: bytes) -> bytes:
@@ -136,37 +136,35 @@ class Patched:
             rows[slot] = value
         return rows
 
-    def flush(self, table: int, number: int) -> tuple[bytes, bytes, bytes | None]:
+    def flush(self, table: int, number: int) -> tuple[bytearray, bytes, bytes | None]:
         """The encoded page, the hash of its node, and what makes the page before of this one."""
-        body, puts = self.body, self.puts
+        page, puts = bytearray(self.body), self.puts
         old_lengths, hashes_at, rows_at = self.places
         lengths = list(old_lengths)
         for slot, row in puts.items():
             lengths[slot] = len(row)
-        head, splices = body[:hashes_at], []
+        splices: list[bytes] = []
+        shift = 0
         if tuple(lengths) != old_lengths:
             head = _page_head(lengths)
-            splices.append(splice(0, len(head), body[:hashes_at]))
-        hashes = bytearray(body[hashes_at:rows_at])
-        pieces, row_splices = [head, b""], []
-        leaf_head, low = _leaf_head(table, number), (number & 15) << 4
-        leaves_at = len(head)
-        shift, at = leaves_at - hashes_at, rows_at
-        for slot in sorted(puts):
-            row, length, leaf = puts[slot], lengths[slot], slot * HASH_BYTES
-            start = rows_at + sum(old_lengths[:slot])
+            splices.append(splice(0, len(head), page[:hashes_at]))
+            page[:hashes_at] = head
+            shift = len(head) - hashes_at
+        leaves_at, leaf_head, low = hashes_at + shift, _leaf_head(table, number), (number & 15) << 4
+        slots = sorted(puts)
+        for slot in slots:
+            start = leaves_at + slot * HASH_BYTES
+            stop = start + HASH_BYTES
+            splices.append(splice(start, stop, page[start:stop]))
+            page[start:stop] = _leaf_hash(leaf_head, low + slot, puts[slot])
+        digest = _page_hash(page[leaves_at : rows_at + shift])
+        for slot in slots:
+            start = rows_at + shift + sum(old_lengths[:slot])
             stop = start + old_lengths[slot]
-            splices.append(
-                splice(leaves_at + leaf, leaves_at + leaf + HASH_BYTES, hashes[leaf : leaf + HASH_BYTES]),
-            )
-            hashes[leaf : leaf + HASH_BYTES] = _leaf_hash(leaf_head, low + slot, row)
-            row_splices.append(splice(start + shift, start + shift + length, body[start:stop]))
-            shift += length - (stop - start)
-            pieces += (body[at:start], row)
-            at = stop
-        pieces[1] = bytes(hashes)
-        pieces.append(body[at:])
-        return b"".join(pieces), _page_hash(pieces[1]), b"".join((*splices, *row_splices))
+            splices.append(splice(start, start + lengths[slot], page[start:stop]))
+            page[start:stop] = puts[slot]
+            shift += lengths[slot] - old_lengths[slot]
+        return page, digest, b"".join(splices)
 
 
 def _leaf_head(table: int, number: int) -> bytes:
@@ -180,7 +178,7 @@ def _leaf_hash(head: bytes, low: int, row: bytes) -> bytes:
     return sha256(head + TAGS[low] + (TAGS[size] if size < 0x80 else varint(size)) + row).digest()
 
 
-def _page_hash(hashes: bytes) -> bytes:
+def _page_hash(hashes: bytes | bytearray) -> bytes:
     """The hash of the node over a page's leaf hashes; missing rows are empty children."""
     return sha256(INNER_PREFIX + hashes + _PADDING[len(hashes) :]).digest()
 

@@ -411,12 +411,11 @@ class Tables(TableReader):
                 at = (child & 15) << 5
                 splices.append(splice(at, at + HASH_BYTES, old[at : at + HASH_BYTES]))
                 node[at : at + HASH_BYTES] = children[child]
-            body = bytes(node)
-            changed[index] = sha256(INNER_PREFIX + body).digest()
-            self._store(node_key(tag, level, index), body, b"".join(splices) if index < old_nodes else None)
+            changed[index] = sha256(INNER_PREFIX + node).digest()
+            self._store(node_key(tag, level, index), node, b"".join(splices) if index < old_nodes else None)
         return changed
 
-    def _store(self, key: bytes, body: bytes, splices: bytes | None) -> None:
+    def _store(self, key: bytes, body: bytes | bytearray, splices: bytes | None) -> None:
         self._spliced[key] = None if key in self._spliced else splices
         self._overlay.put(key, seal(key, body))
 
