@@ -50,6 +50,9 @@ class Metrics:
         self.block_seconds = Histogram(
             "huzhu_block_execution_seconds", "Execution of a block.", buckets=_SLOW, registry=registry
         )
+        self.upgrade_needed = Gauge(
+            "huzhu_upgrade_needed", "1 when a protocol was decided that this program does not speak.", registry=registry
+        )
         # the agreement
         self.round = Gauge("huzhu_round", "Round of the open height.", registry=registry)
         self.rounds_above_zero = Counter(

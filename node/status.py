@@ -232,6 +232,7 @@ class Window:
         """The text of ``/metrics``."""
         metrics, status = self._metrics, self.status()
         metrics.blocks_behind.set(self._sync.blocks_behind)
+        metrics.upgrade_needed.set(self._chain.upgrade_needed is not None)
         metrics.round.set(status.round)
         metrics.signing.set(status.signing)
         metrics.peers.set(status.peers_connected)

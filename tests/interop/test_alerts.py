@@ -16,4 +16,4 @@ def test_promtool_takes_the_alert_rules_and_the_scrape_configuration(tmp_path: P
     for name in ("alerts.yml", "prometheus.yml"):
         shutil.copy(CONFIGS / name, tmp_path / name)
     said = tools.run([tools.promtool(), "check", "config", "prometheus.yml"], cwd=tmp_path)
-    assert b"SUCCESS: 11 rules found" in said
+    assert b"SUCCESS: 12 rules found" in said

@@ -11,6 +11,7 @@ from node.app import Node
 from tests.node.network import Network, running
 
 QUIET = {
+    "huzhu_upgrade_needed",
     "huzhu_rounds_above_zero_total",
     "huzhu_verifier_invalid_total",
     "huzhu_verifier_restarts_total",

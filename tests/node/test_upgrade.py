@@ -112,6 +112,8 @@ async def test_an_old_program_stops_before_the_height_names_what_it_needs_and_ca
         }
         assert network.nodes["platform"].window.status().more["protocol"]["upgrade_needed"] is None
         assert log.of("protocol upgrade needed") == [("warning", needed)]
+        page = {name: network.nodes[name].window.render_metrics() for name in ("platform", OLD)}
+        assert b"\nhuzhu_upgrade_needed 1.0\n" in page[OLD] and b"\nhuzhu_upgrade_needed 0.0\n" in page["platform"]
         status = plain(status_of(old.running.window))
         assert f"UPGRADE NEEDED: {needed}" in picture_lines(status, [])
         assert [(item.code, item.what) for item in status_findings(status) if item.code == "UPGRADE_AHEAD"] == [
