@@ -6,8 +6,8 @@ Rules of this file:
   highest of each validator and kind. Of round changes only the highest of each validator.
 * Two different messages in one (round, kind) are both kept, never a third: the second is evidence, and both are counted
   where they belong, for a certificate may be made of either.
-* q votes for one value that come *together* prove themselves and are kept whole, outside those bounds. Without this a
-  liar whose third vote of a round is in somebody's lock would keep every proposer from using that lock, for ever.
+* A quorum is kept whole, outside those bounds, once it is there, also one that came *together*: it proves itself.
+  Without this a liar whose third vote of a round is in somebody's lock would keep every proposer from using it.
 * A vote that nothing waits for is kept as a *spare*, not verified: of each validator and kind the newest, from its own
   link. It is verified when it would be evidence, or is told to somebody; it counts nowhere before.
 * ``highest`` is the highest round of *any* valid message of each validator, whatever its kind: the timer's gate and the
@@ -15,7 +15,7 @@ Rules of this file:
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Generic, TypeVar
 
 from ledger.blocks import Evidence
@@ -36,9 +36,8 @@ class VoteBox(Generic[VoteT]):
 
     def __init__(self, n: int) -> None:
         self._quorum = quorum(n)
-        self._reached: list[tuple[int, bytes]] = []
-        self._sets: dict[tuple[int, bytes], dict[int, VoteT]] = {}
-        """Quorums that came together; at most one value a round while no more than f lie, and ``ROUNDS_MAX`` rounds."""
+        self._quorums: dict[tuple[int, bytes], dict[int, VoteT]] = {}
+        """At most one value a round while no more than f lie, and of ``ROUNDS_MAX`` rounds the highest."""
         self._votes: dict[int, dict[bytes, dict[int, VoteT]]] = {}
         self._rounds: dict[int, list[int]] = defaultdict(list)
         """Rounds held of each signer, ascending."""
@@ -46,12 +45,12 @@ class VoteBox(Generic[VoteT]):
     def of(self, round: int, hash: bytes) -> dict[int, VoteT]:
         """Votes for ``hash`` in ``round`` by signer; not to be changed."""
         votes = self._votes.get(round, {}).get(hash, {})
-        together = self._sets.get((round, hash))
-        return votes if together is None else together | votes
+        kept = self._quorums.get((round, hash))
+        return votes if kept is None else kept | votes
 
     def has_quorum(self, round: int, hash: bytes) -> bool:
         """Whether q distinct votes for ``hash`` in ``round`` are here."""
-        return (round, hash) in self._reached
+        return (round, hash) in self._quorums
 
     def holds(self, vote: VoteT) -> bool:
         """Whether this signer's vote for this hash in this round is here already."""
@@ -87,8 +86,8 @@ class VoteBox(Generic[VoteT]):
             return False
         votes = hashes.setdefault(vote.message.hash, {})
         votes[index] = vote
-        if len(votes) == self._quorum and not self.has_quorum(round, vote.message.hash):
-            self._reached.append((round, vote.message.hash))
+        if len(votes) == self._quorum:
+            self._keep_quorum(round, vote.message.hash, dict(votes))
         if round not in rounds:
             rounds.append(round)
             rounds.sort()
@@ -100,24 +99,19 @@ class VoteBox(Generic[VoteT]):
         values = {(vote.message.round, vote.message.hash) for vote in votes}
         if len(values) != 1 or len(together) < self._quorum:
             return
-        value = values.pop()
-        self._sets[value] = together
-        if value not in self._reached:
-            self._reached.append(value)
-        if len(self._sets) > ROUNDS_MAX:
-            self._forget_set(min(self._sets))
+        self._keep_quorum(*values.pop(), together)
 
-    def quorums(self) -> list[tuple[int, bytes]]:
-        """Every (round, hash) with q distinct votes, in the order in which they came to them; not to be changed."""
-        return self._reached
+    def quorums(self) -> Collection[tuple[int, bytes]]:
+        """Every (round, hash) with q distinct votes, in the order in which they came to them."""
+        return self._quorums.keys()
 
     def holders(self, hash: bytes) -> set[int]:
         """Who voted for ``hash`` in any round, and so has its body or knows who has."""
         alone = {index for hashes in self._votes.values() for index in hashes.get(hash, ())}
-        return alone.union(*(together for (_, held), together in self._sets.items() if held == hash))
+        return alone.union(*(votes for (_, held), votes in self._quorums.items() if held == hash))
 
     def __len__(self) -> int:
-        """Votes held, without those of the sets."""
+        """Votes held one by one."""
         return sum(len(votes) for hashes in self._votes.values() for votes in hashes.values())
 
     def _make_room(self, index: int, round: int, current_round: int) -> bool:
@@ -137,20 +131,15 @@ class VoteBox(Generic[VoteT]):
         hashes = self._votes[round]
         for hash in list(hashes):
             hashes[hash].pop(index, None)
-            self._judge(round, hash)
             if not hashes[hash]:
                 del hashes[hash]
         if not hashes:
             del self._votes[round]
 
-    def _forget_set(self, value: tuple[int, bytes]) -> None:
-        del self._sets[value]
-        self._judge(*value)
-
-    def _judge(self, round: int, hash: bytes) -> None:
-        """A vote is gone: whether they are still a quorum."""
-        if self.has_quorum(round, hash) and len(self.of(round, hash)) < self._quorum:
-            self._reached.remove((round, hash))
+    def _keep_quorum(self, round: int, hash: bytes, votes: dict[int, VoteT]) -> None:
+        self._quorums.setdefault((round, hash), votes)
+        if len(self._quorums) > ROUNDS_MAX:
+            del self._quorums[min(self._quorums)]
 
 
 class Tally:

@@ -44,7 +44,6 @@ def try_commit(core: Core) -> None:
     if not height.tally.prepares.has_quorum(round, own.hash):
         return
     prepares = core.prepares_of(round, own.hash)
-    height.tally.prepares.add_set(prepares)
     lock = Lock(context.height, round, own.hash, prepares[: quorum(n)])
     vote = VoteRecord(context.epoch, Commit(context.height, round, own.hash))
     persist(core, [LockRecord(context.epoch, lock, n), vote])
