@@ -41,8 +41,12 @@ def test_a_node_joins_by_snapshot_and_by_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["sync", "--dir", str(tmp_path)]
-    sizes = ["--members", "2000", "--transactions", "2000"]
+    sizes = ["--members", "2000", "--transactions", "10000"]
     found = figures(capsys, monkeypatch, *words, *sizes, spread=0.0, code=0)
     assert found["snapshot_s"] > 0
     assert found["sync_share"] > 0
+    assert set(found["blocks_cpu_us"]) == {"node", "verifiers", "server"}
+    assert min(found["blocks_cpu_us"].values()) > 0
+    assert 0 < found["blocks_cpu_share"] < 1
+    assert 0 < found["joiner_peak_anonymous_bytes"] <= found["joiner_peak_rss_bytes"]
     figures(capsys, monkeypatch, *words, "--members", "0", "--transactions", "0", spread=1.0, code=5)
