@@ -47,7 +47,13 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "ledger/collection.py": _files("test_collection", "test_settlement", "test_journal_events", "test_run_off"),
     "ledger/contributions.py": _files("test_collection", "test_settlement", "test_journal_events"),
     "ledger/claims.py": _files(
-        "test_life", "test_claim_table", "test_documents", "test_experts", "test_disputes", "test_holds"
+        "test_claim_rows",
+        "test_life",
+        "test_claim_table",
+        "test_documents",
+        "test_experts",
+        "test_disputes",
+        "test_holds",
     ),
 }
 """Module -> the test files that are about it: asked first."""
