@@ -4,8 +4,9 @@
 Rules of this file
 
 * One commit at a time, in height order. Whoever brings the next block, consensus or synchronisation, goes
-  one way: execute in slices, then *one* synced batch that holds the block, its state, indexes, receipts, seen ids, undo
-  pages, the signing log's position and the head record; then the listeners are told. Nobody is told before.
+  one way: execute in slices (a proposal already while it is voted on), then *one* synced batch that holds the block,
+  its state, indexes, receipts, seen ids, undo pages, the signing log's position and the head record; then the listeners
+  are told. Nobody is told before.
 * Everything a rule needs of the head is in ``view`` (``ledger.validity.HeightView``), replaced whole after each batch.
 * Reads for clients come from snapshots: ``current`` is the state after the head, ``certified`` the one that the head's
   header certifies (its parent's), from which proofs verify. A snapshot lives as long as somebody holds it.
@@ -79,6 +80,17 @@ class Committed:
     """How long the synced batch took."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Executed:
+    """What executing a block on the present head gave; its batch is not written yet."""
+
+    hash: bytes
+    view: HeightView
+    """What it was executed on."""
+    applied: Applied
+    execution_s: float
+
+
 class StateView:
     """One state, held in a snapshot (or an overlay over one) as long as somebody holds this."""
 
@@ -141,6 +153,11 @@ class Chain:
         self.synced_position = Position(0, 0)
         """What the newest batch of this process says of the signing log."""
         self._turn = asyncio.Lock()
+        self._executing = asyncio.Lock()
+        """Held while a block is executed, and by a commit until its batch is written: no execution reads a state that
+        changes.
+        """
+        self._executed: _Executed | None = None
         self._listeners: list[Listener] = []
         raw = self.blocks.certificate_raw(view.height)
         if raw is None:
@@ -346,15 +363,35 @@ class Chain:
                 f"block {self.height + 1} carries a valid certificate, but by our rules it is invalid: {error}"
             ) from error
 
+    async def execute_ahead(self, hash_: bytes) -> None:
+        """Execute a block that was found valid while it is being voted on; nothing is written, nobody is told.
+
+        What another block is decided instead is executed as if this had not been.
+        """
+        async with self._executing:
+            block = self._checker.known(hash_)
+            if block is not None and (self._executed is None or self._executed.hash != hash_):
+                self._executed = await self._execute(block)
+
+    async def _execute(self, block: CheckedBlock) -> "_Executed":
+        view = validity.view_for(self.view, block.body.recovery)
+        begun_s = time.perf_counter()
+        applied = await execute(self._store, view, block.header, block.body, block.transactions, steps=self._steps)
+        self._steps.count("execute", len(block.transactions))
+        return _Executed(block.hash, view, applied, time.perf_counter() - begun_s)
+
     async def _commit(self, block: CheckedBlock, certificate: Certificate) -> None:
         self.check_spoken()
-        old, store = validity.view_for(self.view, block.body.recovery), self._store
-        begun_s = time.perf_counter()
-        applied = await execute(store, old, block.header, block.body, block.transactions, steps=self._steps)
-        executed_s = time.perf_counter()
-        self._steps.count("execute", len(block.transactions))
+        async with self._executing:
+            executed, self._executed = self._executed, None
+            if executed is None or executed.hash != block.hash:
+                executed = await self._execute(block)
+            await self._write_block(block, certificate, executed)
+
+    async def _write_block(self, block: CheckedBlock, certificate: Certificate, executed: "_Executed") -> None:
+        store, applied = self._store, executed.applied
         with self._steps.of("batch"):
-            batch = self._batch(old, block, certificate, applied)
+            batch = self._batch(executed.view, block, certificate, applied)
             position = self._log_position()
             record = HeadRecord(
                 height=block.height,
@@ -370,7 +407,7 @@ class Chain:
         asyncio.get_running_loop().call_soon(self._on_committing, committing)  # runs while the batch is being written
         await self._write(batch)
         written_s = time.perf_counter()
-        self._builder.note_speed(len(block.body_raw), executed_s - begun_s)
+        self._builder.note_speed(len(block.body_raw), executed.execution_s)
         with self._steps.of("commit"):
             waits_for_older = self.view.epoch < block.header.epoch  # not where ``recover apply`` put the epoch in force
             self.view, self.certificate, self.synced_position = applied.view, certificate, position
@@ -390,7 +427,7 @@ class Chain:
                 receipts=applied.receipts,
                 expired=tuple(expired),
                 body_bytes=len(block.body_raw),
-                execution_s=executed_s - begun_s,
+                execution_s=executed.execution_s,
                 write_s=written_s - write_s,
             )
             for listener in self._listeners:

@@ -336,6 +336,8 @@ class Driver:
         if phase is not None:
             self._phases.reached(phase)
         self._to_all(effect.message)
+        if isinstance(effect.message, SignedPrepare):  # nothing to do until the others' come
+            self._spawn(self._chain.execute_ahead(effect.message.message.hash))
 
     def _to_all(self, message: Message) -> None:
         payload = encode_message(message)

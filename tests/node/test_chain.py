@@ -9,6 +9,7 @@ import pytest
 from consensus.events import Verdict
 from consensus.log import Position
 from ledger import beacon
+from ledger.blocks import header_hash
 from ledger.calendar import MS_PER_DAY
 from ledger.codec import encode
 from ledger.errors import InvariantViolation, PeerError
@@ -24,6 +25,7 @@ from node.chain import AHEAD_MS_MAX, BEHIND_MS_MAX, Committed
 from node.chain import Chain as NodeChain
 from node.checking import CheckedBlock
 from node.resume import load_view
+from node.steps import Steps
 from node.wire import RawBlock
 from tests.ledger.chain import START_MS, Block, Chain, seed
 from tests.node.chains import Clock, compact, open_chain, put, raw
@@ -301,3 +303,66 @@ async def test_the_next_block_is_assembled_while_this_one_is_written_without_the
     ]
     assert len(built.transactions) > 300
     assert await chain.check(chain.compact(built), built.body.transactions) is Verdict.VALID
+
+
+# Executed ahead.
+
+
+async def proposed(source: Chain, block: Block, items: tuple[bytes, ...], **changes: Any) -> tuple[NodeChain, Steps]:
+    """A chain that has found ``block`` valid, and what it counts."""
+    steps = Steps()
+    chain = open_chain(source.genesis, clock=Clock(block.header.time_ms), steps=steps, **changes)
+    assert await chain.check(compact(block), items) is Verdict.VALID
+    return chain, steps
+
+
+@pytest.mark.asyncio
+async def test_a_block_executed_while_it_is_voted_on_is_not_executed_again() -> None:
+    source = Chain()
+    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    block = source.raw_block([item])
+    batches: list[Batch] = []
+
+    async def write(batch: Batch) -> None:
+        batches.append(batch)
+
+    chain, steps = await proposed(source, block, (item,), write=write)
+    await chain.execute_ahead(header_hash(encode(block.header)))
+    await chain.execute_ahead(header_hash(encode(block.header)))
+    assert steps.work["execute"] == 1
+    assert (chain.height, batches) == (0, []), "nothing is written and nothing told before it is decided"
+    await chain.decide(compact(block), (item,), block.certificate)
+    assert steps.work["execute"] == 1
+    assert (chain.height, len(batches)) == (1, 1)
+    assert chain.view.state_root == source.view.state_root
+
+
+@pytest.mark.asyncio
+async def test_when_another_block_is_decided_it_is_executed_as_if_nothing_had_been() -> None:
+    source, other = Chain(), Chain()
+    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    decided, dropped = source.raw_block([item]), other.block()
+    chain, steps = await proposed(source, dropped, ())
+    await asyncio.gather(
+        chain.execute_ahead(header_hash(encode(dropped.header))),
+        chain.import_block(raw(decided)),
+    )
+    assert steps.work["execute"] == 1, "the empty one counts for nothing"
+    assert chain.view.state_root == source.view.state_root
+    await chain.execute_ahead(header_hash(encode(dropped.header)))
+    assert await chain.import_block(raw(advanced(source, 2)))
+    assert chain.view.state_root == source.view.state_root
+
+
+@pytest.mark.asyncio
+async def test_a_commit_waits_for_an_execution_that_runs() -> None:
+    source = Chain()
+    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
+    block = source.raw_block([item])
+    chain, steps = await proposed(source, block, (item,))
+    await asyncio.gather(
+        chain.execute_ahead(header_hash(encode(block.header))),
+        chain.decide(compact(block), (item,), block.certificate),
+    )
+    assert steps.work["execute"] == 1
+    assert chain.view.state_root == source.view.state_root

@@ -203,7 +203,7 @@ class Bench:
         self.chain = open_chain(self.source.genesis, clock=self.wall)
         self.told: list[str] = []
         self.core, self.clock, self.links = Script(), Timers(self.wall), Links(self.told)
-        self.gossip, self.spawned = Gossip(), list[Coroutine[Any, Any, None]]()
+        self.gossip, self.spawned = Gossip(), list[str]()
         self.behind: list[tuple[bytes, int]] = []
         validators = self.chain.view.next_validators
         self.roster = make_roster(self.chain.current.state, validators)
@@ -226,11 +226,15 @@ class Bench:
             links=self.links,
             clock=self.clock,
             roster=lambda: self.roster,
-            spawn=self.spawned.append,
+            spawn=self.spawn,
             behind=lambda peer, height: self.behind.append((peer, height)),
             random_bytes=bytes,
             log=cast(Any, Silent()),
         )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.spawned.append(getattr(work, "__name__", "unnamed"))
+        work.close()
 
     def link(self, index: int) -> bytes:
         return self.roster.links[index][0]
@@ -273,6 +277,7 @@ def test_a_vote_is_persisted_then_signed_then_sent() -> None:
     assert bench.told == ["append 1", "recorded 1", "sign", "send", "send", "send"]
     assert bench.core.of(Persisted) == [Persisted(7)]
     assert sorted(peer for peer, _ in bench.links.sent) == sorted(bench.link(index) for index in (1, 2, 3))
+    assert bench.spawned == ["execute_ahead"], "while the others' prepares are on their way"
 
 
 def test_positions_are_reported_in_order_and_several_at_once() -> None:
