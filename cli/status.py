@@ -70,6 +70,8 @@ def picture_lines(status: dict[str, Any], peers: list[dict[str, Any]]) -> list[s
     if status["role"] == "validator" and not status["signing"]:
         lines.append(f"NOT SIGNING: {status.get('not_signing_because') or 'unknown'}")
     protocol = status.get("protocol") or {}
+    if status.get("reset_needed"):
+        lines.append(f"RESET NEEDED: {status['reset_needed']}")
     if protocol.get("upgrade_needed"):
         lines.append(f"UPGRADE NEEDED: {protocol['upgrade_needed']}")
     elif protocol.get("upgrade") and protocol["upgrade"]["height"] > height:

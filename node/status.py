@@ -163,9 +163,14 @@ class Window:
             uptime_seconds=self._clock.monotonic_s() - self._started_s,
             more=self._joining.status
             | {"rounds_above_zero": driver.rounds_above_zero, "evidence_seen": driver.evidence_seen}
-            | {"protocol": self._protocol()}
+            | {"protocol": self._protocol(), "reset_needed": self._reset_needed()}
             | {"last_commit_age_s": self._last_commit_age_s(), "agreement": self._agreement()},
         )
+
+    def _reset_needed(self) -> str | None:
+        """Why blocks cannot bring this node further; None: they can."""
+        block = self._sync.out_of_reach
+        return None if block is None else f"block {block} is needed, and every peer that is ahead has pruned it"
 
     def _protocol(self) -> dict[str, Any]:
         """The version of the next block, what this program speaks, and what was decided and what it lacks for that."""
@@ -227,6 +232,8 @@ class Window:
                 log.warning("clock differs from the peers'", offset_ms=status.clock_offset_ms)
             if self._chain.upgrade_needed is not None:
                 log.warning("protocol upgrade needed", why=self._chain.upgrade_needed)
+            if (why := self._reset_needed()) is not None:
+                log.warning("reset needed", why=why, next="stop, `huzhu reset --yes`, start: a snapshot comes instead")
 
     def render_metrics(self) -> bytes:
         """The text of ``/metrics``."""

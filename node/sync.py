@@ -74,6 +74,8 @@ class Sync:
         """Consensus says that the chain is at least this high."""
         self._certified = 0
         """The highest head that came with a valid certificate."""
+        self._pruned: dict[bytes, int] = {}
+        """The block that a connected peer has said to have given up, and so all below it."""
         self._grace_since: float | None = None
         self._alarm = Alarm(clock)
         self._turn = 0
@@ -89,6 +91,7 @@ class Sync:
     def peer_down(self, peer: bytes) -> None:
         """Its claim is void."""
         self._claims.pop(peer, None)
+        self._pruned.pop(peer, None)
         self._alarm.ring()
 
     def received(self, peer: bytes, payload: bytes) -> None:
@@ -173,6 +176,17 @@ class Sync:
         return self.best_known - self._chain.height
 
     @property
+    def out_of_reach(self) -> int | None:
+        """The next block, when a peer that is ahead has pruned it and none that is connected may still have it.
+
+        Blocks will not bring this node further: its database must go, so that a snapshot comes (``huzhu reset``).
+        """
+        wanted = self._chain.height + 1
+        refused = {peer for peer, height in self._pruned.items() if height >= wanted}
+        hope = any(height >= wanted for peer, height in self._claims.items() if peer not in refused)
+        return wanted if refused and not hope else None
+
+    @property
     def target(self) -> int:
         """The height to fetch up to now; our own when there is nothing to fetch."""
         best, own = self.best_claim, self._chain.height
@@ -235,3 +249,7 @@ class Sync:
         if not any(height > self._chain.height for height in self._claims.values()):
             self._forced = self._chain.height
         self._refuted(peer)
+
+    def pruned(self, peer: bytes, height: int) -> None:
+        """It has said that it gave up the content of ``height``."""
+        self._pruned[peer] = max(height, self._pruned.get(peer, 0))

@@ -47,6 +47,9 @@ class Claims(Protocol):
     def give_up(self, peer: bytes) -> None:
         """It did not deliver what it claimed."""
 
+    def pruned(self, peer: bytes, height: int) -> None:
+        """It has said that it gave up the content of ``height``, and so of all below it."""
+
 
 class Links(Protocol):
     """What fetching needs of the network."""
@@ -236,6 +239,8 @@ class CatchUp:
                 return _Answer(peer, decode_answer(raw, question))
             except RequestRefused as refusal:
                 self._claims.give_up(peer)
+                if refusal.code == "PRUNED":
+                    self._claims.pruned(peer, first)
                 if refusal.code == "NOT_FOUND":
                     self._links.penalize(peer, PeerError("EMPTY_HEAD", f"claimed block {first}, does not have it"))
             except RequestFailed:

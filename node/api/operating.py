@@ -58,6 +58,8 @@ def unready_reasons(view: NodeView, blocks_behind_max: int, peers_min: int) -> l
         reasons.append(f"not signing: {status.not_signing_because or 'unknown'}")
     if status.disk_shortage is not None:
         reasons.append(status.disk_shortage)
+    if status.more.get("reset_needed"):
+        reasons.append(f"reset needed: {status.more['reset_needed']}")
     if not view.loop_alive:
         reasons.append("the event loop is stalled")
     return reasons

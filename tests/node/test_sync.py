@@ -283,6 +283,24 @@ async def test_a_peer_that_has_pruned_the_block_is_left_for_another_and_not_blam
     follower.peer(b"a", follower.honest)
     await follower.caught_up()
     assert follower.links.penalized == []
+    assert follower.sync.out_of_reach is None
+
+
+@pytest.mark.asyncio
+async def test_a_node_behind_the_pruning_of_everybody_knows_it_until_somebody_comes_who_has_the_block() -> None:
+    follower = Follower(8)
+    assert follower.sync.out_of_reach is None, "nobody was asked"
+    for name in (b"x", b"y"):
+        follower.peer(name, _pruned)
+    await follower.run(lambda: follower.sync.out_of_reach is not None)
+    assert follower.sync.out_of_reach == 1
+    follower.sync.peer_down(b"x")
+    assert follower.sync.out_of_reach == 1, "the other has not got it either"
+    follower.peer(b"a", follower.honest)
+    assert follower.sync.out_of_reach is None
+    await follower.caught_up()
+    assert follower.sync.out_of_reach is None
+    assert follower.links.penalized == []
 
 
 @pytest.mark.asyncio
