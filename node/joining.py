@@ -3,7 +3,7 @@
 Rules of this file
 
 * Blocks are held back only while this decides, and only on a chain that is still at height 0: a founding network, or
-  one a few blocks old, never waits.
+  one a few blocks old, never waits. Where everybody has pruned the first blocks, a short chain comes by snapshot too.
 * The snapshot grows in a database of its own (``snapshot_place``); the node goes on serving the genesis state and says
   how far it is. When it is whole the node ends to be started anew on it. What a kill interrupts goes on at the start.
 * Without full links a node asks those that know it as an applicant how many organisations are in favour, and tells it.
@@ -40,6 +40,7 @@ BLOCKS_BEHIND_MIN: Final = 1_000
 INFORMED_S: Final = 15.0
 """After the first link: so long until f + 1 validators have told their heads."""
 LOOK_S: Final = 0.25
+PRUNED_LOOK_S: Final = 1.0
 ASK_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
 TOLD_S: Final = 5.0
@@ -80,6 +81,8 @@ class Joining:
         self._log = log
         self._reopen = reopen
         self._height_min = HEIGHT_MIN if mode == "snapshot" else BLOCKS_BEHIND_MIN
+        self.by_snapshot = mode != "blocks"
+        """Whether a snapshot may come."""
         self._open = mode != "blocks" and chain.height == 0
         """Whether it is still to be decided or done."""
         self._progress: Progress | None = None
@@ -103,16 +106,29 @@ class Joining:
 
     async def run(self) -> None:
         """Decide, fetch if it is worth it, and let blocks be fetched otherwise."""
-        if self._open and await self._far_behind():
-            if await self._fetch():
-                self._log.info("snapshot complete: the node starts anew on it")
-                self._reopen()
-                return
-            self._progress = None
-            snapshot_place.forget(self._data)
-            self._log.warning("no snapshot could be fetched: blocks are fetched instead")
+        if self._open and await self._far_behind() and await self._joined():
+            return
         self._open = False
         self._sync.release()
+        while self.by_snapshot and self._chain.height == 0:
+            if self._sync.out_of_reach is not None:
+                self._log.info("the first blocks are pruned everywhere: a snapshot is fetched")
+                self._sync.hold()
+                if await self._joined():
+                    return
+                self._sync.release()
+            await Alarm(self._clock).wait(PRUNED_LOOK_S)
+
+    async def _joined(self) -> bool:
+        """Whether a snapshot was fetched: then the node starts anew on it."""
+        if await self._fetch():
+            self._log.info("snapshot complete: the node starts anew on it")
+            self._reopen()
+            return True
+        self._progress = None
+        snapshot_place.forget(self._data)
+        self._log.warning("no snapshot could be fetched: blocks are fetched instead")
+        return False
 
     async def _far_behind(self) -> bool:
         since_s: float | None = None

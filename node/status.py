@@ -168,8 +168,10 @@ class Window:
         )
 
     def _reset_needed(self) -> str | None:
-        """Why blocks cannot bring this node further; None: they can."""
+        """Why neither blocks nor a snapshot can bring this node further as it is; None: they can."""
         block = self._sync.out_of_reach
+        if self._chain.height == 0 and self._joining.by_snapshot:
+            return None
         return None if block is None else f"block {block} is needed, and every peer that is ahead has pruned it"
 
     def _protocol(self) -> dict[str, Any]:
@@ -233,7 +235,7 @@ class Window:
             if self._chain.upgrade_needed is not None:
                 log.warning("protocol upgrade needed", why=self._chain.upgrade_needed)
             if (why := self._reset_needed()) is not None:
-                log.warning("reset needed", why=why, next="stop, `huzhu reset --yes`, start: a snapshot comes instead")
+                log.warning("reset needed", why=why, next="stop, `huzhu reset --yes`, start: a snapshot comes")
 
     def render_metrics(self) -> bytes:
         """The text of ``/metrics``."""

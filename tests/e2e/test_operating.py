@@ -1,9 +1,11 @@
-"""Pruning and a defect report while the node runs under load, with keys encrypted at rest (issue 6, §5 and §6)."""
+"""Pruning and a defect report while the node runs under load, with keys encrypted at rest (issue 6, §5 and §6);
+and what becomes of a node that everybody's pruning has left behind."""
 
 import base64
 import json
 import signal
 import tarfile
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +16,7 @@ from node.keys import list_keys, read_key
 from .chains import places
 from .command import huzhu, in_json
 from .load import Load
-from .network import COMMIT_SECONDS, LiveNetwork, until
+from .network import COMMIT_SECONDS, LiveNetwork, LiveNode, until
 
 pytestmark = pytest.mark.e2e_deep
 
@@ -75,6 +77,60 @@ def test_a_node_is_pruned_and_reported_on_under_load_and_is_healthy_after_a_rest
         assert node.api.request("GET", "/v1/headers?from=1").status == 200
         there = places(observer)
         assert {tx_id: there.get(tx_id) for tx_id in old | load.committed} == old | load.committed
+
+
+def test_a_node_behind_every_peers_pruning_says_so_and_comes_back_by_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HUZHU_LOG_SUMMARY_SECONDS", "1")
+    with LiveNetwork(tmp_path / "net", validators=1, observers=1, clock_ms=BEGIN_MS) as network:
+        node, late = network.nodes["platform"], network.nodes["regulator"]
+        network.up([node.name, late.name])
+        network.commit_one(node)
+        network.await_agreement(node, late)
+        late.signal(signal.SIGTERM)
+        assert late.wait() == 0
+        for _ in range(3):
+            network.commit_one(node)
+        node.signal(signal.SIGTERM)
+        assert node.wait() == 0
+        for each in (node, late):
+            each.settings["node.clock_offset_ms"] = OLD_MS
+        network.ahead_ms = OLD_MS
+        network.up([node.name])
+        goal = node.height + KEEP_BLOCKS + 1
+        while node.height < goal:
+            network.commit_one(node)
+        pruned = in_json("prune", "--home", node.home, "--keep-blocks", str(KEEP_BLOCKS))
+        assert (pruned.exit_code, pruned.json["blocks"] >= 3) == (0, True), pruned
+
+        late.start()
+        until(lambda: says_reset(late), COMMIT_SECONDS, "the node that was away says that it must be reset")
+        needed = late.status()["reset_needed"]
+        assert needed == f"block {late.height + 1} is needed, and every peer that is ahead has pruned it"
+        ready = late.api.request("GET", "/readyz")
+        assert (ready.status, f"reset needed: {needed}" in ready.body.decode()) == (503, True)
+        until(lambda: "reset needed" in late.log.read_text(), COMMIT_SECONDS, "its log says it")
+        doctor = in_json("doctor", "--home", late.home, "--quick")
+        assert "BEHIND_PRUNING" in {finding["code"] for finding in doctor.json["findings"]}
+        assert needed in huzhu("status", "--node", late.api.url).stdout
+
+        late.signal(signal.SIGTERM)
+        assert late.wait() == 0
+        removed = in_json("reset", "--home", late.home, "--yes")
+        assert removed.exit_code == 0, removed
+        network.up([late.name])
+        assert late.status()["reset_needed"] is None
+        assert "snapshot complete" in late.log.read_text()
+        network.commit_one(node)
+        network.await_agreement(node, late)
+
+
+def says_reset(node: LiveNode) -> bool:
+    try:
+        return node.status()["reset_needed"] is not None
+    except (OSError, HTTPException):
+        return False
 
 
 def encrypted(network: LiveNetwork, place: Path, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
