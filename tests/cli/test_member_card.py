@@ -63,7 +63,8 @@ def test_a_card_is_refused_that_would_be_wrong_or_replace_a_file(at: Desk, tmp_p
     def code(*more: str, exit_code: int) -> str:
         return str(at.say("member card 3", "--out", str(out), *more, code=exit_code)["error"]["code"])
 
-    assert code(*PERSON, "--identity-key", key, exit_code=3) == "MEMBER_CARD_INVALID"
+    other = at.say("member card 3", "--out", str(out), *PERSON, "--identity-key", key, code=3)["error"]
+    assert (other["code"], "made of other words" in other["why"]) == ("MEMBER_CARD_INVALID", True)
     assert code(*PERSON, exit_code=2) == "USAGE"
     assert code("--identity-key", key, exit_code=2) == "USAGE"
     assert not out.exists()
