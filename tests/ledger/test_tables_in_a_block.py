@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from ledger import tables as tables_module
+from ledger.errors import InvariantViolation
 from ledger.store import LENGTHS, NODES, ROWS, MemoryStore, Overlay
-from ledger.tables import MissingRow, Table, TableReader, Tables
+from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader, Tables
 from tests.ledger.test_tables import assert_proves, committed, rows_of, slow_state_root, slow_table_root
 
 
@@ -123,3 +124,12 @@ def test_a_row_may_be_changed_again_after_the_root() -> None:
     assert tables.get(Table.MEMBERS, 7) == b"x"
     tables.put(Table.MEMBERS, 8, b"y")
     assert tables.root() == slow_state_root({Table.MEMBERS: [*rows_of(7), b"x", b"y", *rows_of(20)[9:]]})
+
+
+def test_a_row_of_the_greatest_length_may_be_put_and_none_above_it() -> None:
+    tables = Tables(Overlay(committed((Table.PLANS, rows_of(3)))))
+    with pytest.raises(InvariantViolation, match="are allowed"):
+        tables.put(Table.PLANS, 2, bytes(ROW_BYTES_MAX + 1))
+    tables.put(Table.PLANS, 2, bytes(ROW_BYTES_MAX))
+    tables.put(Table.PLANS, 0, b"x")
+    assert tables.root() == slow_state_root({Table.PLANS: [b"x", rows_of(3)[1], bytes(ROW_BYTES_MAX)]})

@@ -53,6 +53,16 @@ def test_a_block_is_taken_back_byte_for_byte(
     assert {key: store.get(key) for key in batch.changes} == before
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 511, 512, 4095, 4096])
+def test_pages_and_nodes_that_a_block_made_are_gone_when_it_is_taken_back(size: int) -> None:
+    store = stored([b"%d" % number for number in range(size)])
+    whole = dict(store.scan(b"", b"\xff" * 9))
+    batch, undo = block(store, [(0, b"other")], [b"one more", b"and another"], 1)
+    store.write(batch)
+    store.write(undo.batch(store))
+    assert dict(store.scan(b"", b"\xff" * 9)) == whole
+
+
 def test_one_changed_row_is_an_eighth_of_its_pages_in_the_undo() -> None:
     store = stored([bytes([number % 256]) * 60 for number in range(608)])
     batch, undo = block(store, [(7, b"other")], [], 1)
