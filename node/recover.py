@@ -7,8 +7,9 @@ Rules of this file
 
 * The head that is named must be the highest certified one among the survivors. *No program can know that*: the command
   says which head it names, and that acknowledged blocks that only lost machines held are gone.
-* ``apply`` checks everything before it writes anything. A validator's signing record is told first, durably: from then
-  on nothing is signed in an older epoch. Then the database, in one batch; applying again mends a crash in between.
+* ``apply`` checks everything before it writes anything. A validator's signing record is told first, durably, in its
+  signer's process if it has one: from then on nothing is signed in an older epoch. Then the database, in one batch;
+  applying again mends a crash in between.
 * Blocks above the named head are dropped only when the operator says so, after they were listed.
 * The node is stopped meanwhile: the database's lock says so.
 """
@@ -43,8 +44,9 @@ from .keys import load_node_keys
 from .opening import DATABASE_DIRECTORY
 from .resume import load_view, view_of
 from .rollback import DroppedBlock, above, roll_back
+from .signer.remote import RemoteSigner, open_remote
 from .storage import LevelStore, open_store
-from .votelog import open_log
+from .votelog import VoteLog, open_log
 
 KIND: Final = "huzhu recovery record"
 VERSION: Final = 1
@@ -294,15 +296,19 @@ def _check_there(config: Config, store: LevelStore, batch: Batch, record: Recove
 
 
 def _tell_signing_record(config: Config, store: LevelStore, record: RecoveredRecord, files: Files | None) -> None:
-    """The validator's log holds the record, durably, and the database knows where it stands."""
-    if not config.holds_validator_keys or load_node_keys(config.keys_path).validator is None:
+    """The validator's log holds the record, durably: this home's, or that of its signer, which must run."""
+    chain_id, (_, known) = record.recovery.chain_id, view_of(store, read_signed_genesis(config.genesis_path))
+    log: VoteLog | RemoteSigner
+    if config.signer_path is not None:
+        log, held = open_remote(config.signer_path, chain_id=chain_id, known=known)
+    elif config.holds_validator_keys and load_node_keys(config.keys_path).validator is not None:
+        log, decoded = open_log(config.data_path, chain_id=chain_id, known=known, files=files)
+        held = tuple(decoded.records)
+    else:
         return
-    _, known = view_of(store, read_signed_genesis(config.genesis_path))
-    log, decoded = open_log(config.data_path, chain_id=record.recovery.chain_id, known=known, files=files)
     try:
-        if encode(record) in [encode(held) for held in decoded.records if isinstance(held, RecoveredRecord)]:
-            return
-        log.append_now([record])
+        if encode(record) not in [encode(item) for item in held if isinstance(item, RecoveredRecord)]:
+            log.append_now([record])
     finally:
         log.close()
 

@@ -119,6 +119,24 @@ class RemoteSigner:
         self._end += len(new)
         return Position(self._end, UNKNOWN_CRC)
 
+    def append_now(self, records: Iterable[Record]) -> Position:
+        """Write the records and wait until they are durable over there; this was not started.
+
+        Raises ``OperatorError`` SIGNER_LOST, also when the signer refuses them, and what its disk says.
+        """
+        end = self.append(records)
+        try:
+            while self._durable.sequence < end.sequence:
+                answer = _heard(self._connection)
+                if isinstance(answer, Fault):
+                    raise _of_fault(answer)
+                if not isinstance(answer, Durable):
+                    raise _lost(self.path, str(answer))
+                self._durable = Position(answer.sequence, answer.crc)
+        except (OSError, MalformedBytes) as error:
+            raise _lost(self.path, str(error)) from error
+        return self._durable
+
     def batched(self, position: Position) -> None:
         """The database's newest synced batch names this position."""
         self._say(Batched(position.sequence, position.crc))

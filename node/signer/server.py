@@ -18,10 +18,11 @@ from typing import Any, Final
 
 from consensus.effects import SignRequest
 from consensus.log import Position
-from consensus.records import Record
+from consensus.records import Record, RecoveredRecord
 from consensus.safety import SafetyRules
 from ledger.codec import decode, encode
 from ledger.errors import HuzhuError, InvariantViolation, MalformedBytes, OperatorError, PeerError
+from ledger.recovery import check_signed
 
 from ..config import Config
 from ..files import Files
@@ -29,26 +30,7 @@ from ..keys import load_seat_keys
 from ..logs import Log
 from ..unix_socket import bound
 from ..votelog import ROTATE_BYTES, VoteLog, open_log
-from .wire import (
-    FRAME_BYTES_MAX,
-    LENGTH,
-    Append,
-    Ask,
-    AskProof,
-    AskSignature,
-    Batched,
-    Begin,
-    Compacted,
-    Durable,
-    Fault,
-    Hello,
-    Refused,
-    Retry,
-    Signature,
-    Welcome,
-    frame_length,
-    framed,
-)
+from . import wire
 
 SOCKET_MODE: Final = 0o660
 _BUSY: Final = OperatorError(
@@ -113,7 +95,7 @@ class Signer:
 
     async def _greeted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         hello = await _heard(reader)
-        if not isinstance(hello, Hello):
+        if not isinstance(hello, wire.Hello):
             raise PeerError("SIGNER_PROTOCOL", "a session begins with Hello")
         if self._busy:
             _say(writer, _fault(_BUSY))
@@ -125,7 +107,7 @@ class Signer:
         finally:
             self._busy = False
 
-    async def _session(self, hello: Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _session(self, hello: wire.Hello, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             session = self._open(hello, writer)
         except OperatorError as error:
@@ -139,12 +121,12 @@ class Signer:
                 await writer.drain()
         except InvariantViolation as error:
             self._log.error("refused to sign", why=str(error))
-            _say(writer, Refused(str(error)))
+            _say(writer, wire.Refused(str(error)))
             await writer.drain()
         finally:
             await asyncio.to_thread(session.close)
 
-    def _open(self, hello: Hello, writer: asyncio.StreamWriter) -> "_Session":
+    def _open(self, hello: wire.Hello, writer: asyncio.StreamWriter) -> "_Session":
         known = Position(hello.sequence, hello.crc)
         log, decoded = open_log(
             self._data, chain_id=hello.chain_id, known=known, files=self._files, rotate_bytes=self._rotate_bytes
@@ -158,24 +140,30 @@ class Signer:
             next_beacon_seed=self._beacons[1].secret if len(self._beacons) > 1 else None,
         )
         public = tuple(pair.public for pair in self._pairs)
-        _say(writer, Welcome(public, records, log.end.sequence, log.end.crc))
-        return _Session(safety, log, records, writer)
+        _say(writer, wire.Welcome(public, records, log.end.sequence, log.end.crc))
+        return _Session(hello.chain_id, safety, log, records, writer)
 
 
 class _Session:
     """One node's use of the keys."""
 
     def __init__(
-        self, safety: SafetyRules, log: VoteLog, records: tuple[Record, ...], writer: asyncio.StreamWriter
+        self,
+        chain_id: bytes,
+        safety: SafetyRules,
+        log: VoteLog,
+        records: tuple[Record, ...],
+        writer: asyncio.StreamWriter,
     ) -> None:
         self.records = records
+        self._chain_id = chain_id
         self._safety = safety
         self._log = log
         self._writer = writer
         self._waiting: deque[tuple[int, tuple[Record, ...]]] = deque()
         log.start(asyncio.get_running_loop().call_soon_threadsafe, self._durable, self._stalled)
 
-    def perform(self, ask: Ask) -> None:
+    def perform(self, ask: wire.Ask) -> None:
         """Do what the node asks for. Raises ``InvariantViolation`` when the rules forbid it."""
         action = _PERFORM.get(type(ask))
         if action is None:
@@ -189,36 +177,39 @@ class _Session:
         """Write what waits, give the record's lock back. Blocks."""
         self._log.close()
 
-    def _begin(self, ask: Begin) -> None:
+    def _begin(self, ask: wire.Begin) -> None:
         self._safety.begin(ask.epoch, ask.height, ask.validator_keys)
 
-    def _append(self, ask: Append) -> None:
+    def _append(self, ask: wire.Append) -> None:
+        for record in ask.records:
+            if isinstance(record, RecoveredRecord):  # what does not count must not even be written
+                check_signed(record.recovery, self._chain_id, record.announced)
         self._waiting.append((self._log.append(ask.records).sequence, ask.records))
 
-    def _batched(self, ask: Batched) -> None:
+    def _batched(self, ask: wire.Batched) -> None:
         self._log.batched(Position(ask.sequence, ask.crc))
 
-    def _compact(self, ask: Compacted) -> None:
+    def _compact(self, ask: wire.Compacted) -> None:
         self._log.compact(ask.epoch, ask.height)
 
-    def _retry(self, _: Retry) -> None:
+    def _retry(self, _: wire.Retry) -> None:
         self._log.retry()
 
-    def _sign(self, ask: AskSignature) -> None:
-        _say(self._writer, Signature(self._safety.sign(SignRequest(ask.epoch, ask.message, ask.key))))
+    def _sign(self, ask: wire.AskSignature) -> None:
+        _say(self._writer, wire.Signature(self._safety.sign(SignRequest(ask.epoch, ask.message, ask.key))))
 
-    def _prove(self, ask: AskProof) -> None:
-        _say(self._writer, Signature(self._safety.beacon_proof(ask.alpha)))
+    def _prove(self, ask: wire.AskProof) -> None:
+        _say(self._writer, wire.Signature(self._safety.beacon_proof(ask.alpha)))
 
     def _durable(self, position: Position) -> None:
         try:
             while self._waiting and self._waiting[0][0] <= position.sequence:
                 self._safety.recorded(self._waiting.popleft()[1])
         except HuzhuError as error:
-            _say(self._writer, Refused(str(error)))
+            _say(self._writer, wire.Refused(str(error)))
             self._writer.close()
             return
-        _say(self._writer, Durable(position.sequence, position.crc, int(self._log.sync_s * 1_000_000)))
+        _say(self._writer, wire.Durable(position.sequence, position.crc, int(self._log.sync_s * 1_000_000)))
 
     def _stalled(self, error: OperatorError) -> None:
         _say(self._writer, _fault(error))
@@ -227,13 +218,13 @@ class _Session:
 
 
 _PERFORM: Final[dict[type[Any], Callable[[_Session, Any], None]]] = {
-    Begin: _Session._begin,
-    Append: _Session._append,
-    Batched: _Session._batched,
-    Compacted: _Session._compact,
-    Retry: _Session._retry,
-    AskSignature: _Session._sign,
-    AskProof: _Session._prove,
+    wire.Begin: _Session._begin,
+    wire.Append: _Session._append,
+    wire.Batched: _Session._batched,
+    wire.Compacted: _Session._compact,
+    wire.Retry: _Session._retry,
+    wire.AskSignature: _Session._sign,
+    wire.AskProof: _Session._prove,
 }
 
 
@@ -241,17 +232,17 @@ def _remove(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-async def _heard(reader: asyncio.StreamReader) -> Ask:
+async def _heard(reader: asyncio.StreamReader) -> wire.Ask:
     """The next frame. Raises ``MalformedBytes``, ``asyncio.IncompleteReadError`` at the end."""
-    length = frame_length(await reader.readexactly(LENGTH.size))
-    ask: Ask = decode(Ask, await reader.readexactly(length), bytes_max=FRAME_BYTES_MAX)
+    length = wire.frame_length(await reader.readexactly(wire.LENGTH.size))
+    ask: wire.Ask = decode(wire.Ask, await reader.readexactly(length), bytes_max=wire.FRAME_BYTES_MAX)
     return ask
 
 
 def _say(writer: asyncio.StreamWriter, answer: Any) -> None:
     if not writer.is_closing():
-        writer.write(framed(encode(answer)))
+        writer.write(wire.framed(encode(answer)))
 
 
-def _fault(error: OperatorError) -> Fault:
-    return Fault(error.code, error.what, error.why, error.next, error.exit_code)
+def _fault(error: OperatorError) -> wire.Fault:
+    return wire.Fault(error.code, error.what, error.why, error.next, error.exit_code)

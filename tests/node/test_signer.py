@@ -14,20 +14,25 @@ from hypothesis import strategies as st
 
 from consensus.effects import SignRequest
 from consensus.log import START, Position, decode_log
-from consensus.records import VoteRecord
+from consensus.records import RecoveredRecord, VoteRecord
 from ledger.codec import decode, encode
 from ledger.errors import InvariantViolation, MalformedBytes, OperatorError
+from ledger.recovery import with_signature
 from ledger.signing import verify
 from ledger.transactions import AdvanceClock
 from ledger.votes import Prepare
+from node import recover
 from node.config import Config, LogSection, load
 from node.files import SystemFiles
 from node.keys import KeyKind, create_next_keys, key_path, load_node_keys
 from node.logs import NodeLog
+from node.opening import DATABASE_DIRECTORY
+from node.resume import view_of
 from node.signer import remote
 from node.signer.remote import RemoteSigner, open_remote
 from node.signer.server import Signer
 from node.signer.wire import FRAME_BYTES_MAX, LENGTH, Answer, Ask, frame_length, framed
+from node.storage import open_store
 from node.votelog import LOG_FILE
 from tests.node.network import Network, running
 
@@ -102,12 +107,9 @@ def keys_of(network: Network) -> tuple[bytes, ...]:
     return tuple(entry.validator_key for entry in network.genesis.validators())
 
 
-@pytest.mark.asyncio
-async def test_a_network_votes_through_a_signer_and_takes_its_record_up_again(
-    tmp_path: Path, network: Network, home: Config
-) -> None:
-    member, path = network.members[NAME], tmp_path / "signer.sock"
-    apart = tmp_path / "node"
+def set_apart(network: Network, apart: Path, path: Path) -> Path:
+    """Another home for the node, whose keys and record a signer on ``path`` holds."""
+    member = network.members[NAME]
     (apart / "keys").mkdir(parents=True)
     (apart / "data").mkdir()
     for name in ("config.toml", "genesis.toml", "genesis.sigs", "keys/node.key"):
@@ -117,6 +119,15 @@ async def test_a_network_votes_through_a_signer_and_takes_its_record_up_again(
     assert '#socket = ""' in text
     (apart / "config.toml").write_text(text.replace('#socket = ""', f'socket = "{path}"'))
     member.home = apart
+    return apart
+
+
+@pytest.mark.asyncio
+async def test_a_network_votes_through_a_signer_and_takes_its_record_up_again(
+    tmp_path: Path, network: Network, home: Config
+) -> None:
+    path = tmp_path / "signer.sock"
+    apart = set_apart(network, tmp_path / "node", path)
     key_path(home.keys_path, KeyKind.NODE).unlink()  # a signer speaks to nobody but its node
     clock_ms = network.genesis.values.clock_start_ms
     with serving(home, path):
@@ -298,3 +309,47 @@ def test_around_a_rotation_the_signer_offers_both_keys_and_signs_with_either(
         digest = message.signing_digest(network.genesis.chain_id, 0)
         for key in signer.keys:
             assert verify(key, digest, signer.sign(SignRequest(0, message, key)))
+
+
+@pytest.mark.asyncio
+async def test_a_recovery_is_written_into_the_signers_record_before_the_nodes_database(
+    tmp_path: Path, network: Network, home: Config
+) -> None:
+    path = tmp_path / "signer.sock"
+    apart = load(set_apart(network, tmp_path / "node", path), environ={})
+    with serving(home, path):
+        async with running(network) as live:
+            await live.until(lambda node: node.driver.signing)
+            await live.submit("platform", ("clock", AdvanceClock(network.genesis.values.clock_start_ms + DAY_MS)))
+            await live.until_height(1)
+    record = recover.draft(apart, [0, 1, 2, 3], [])
+    unsigned = RecoveredRecord(record, network.genesis.validators())
+    for name in ("platform", "firm-a", "firm-b"):
+        record = with_signature(record, network.keys[name].secret)
+    with pytest.raises(OperatorError) as caught:
+        recover.apply(apart, record)
+    assert caught.value.code == "SIGNER_LOST"
+    assert not recover.judge(apart, record).applied, "without the signer nothing was written"
+
+    def held() -> list[RecoveredRecord]:
+        records = decode_log((home.data_path / LOG_FILE).read_bytes()).records
+        return [item for item in records if isinstance(item, RecoveredRecord)]
+
+    with serving(home, path):
+        store = open_store(apart.data_path / DATABASE_DIRECTORY, create=False, chain_id=network.genesis.chain_id)
+        _, known = view_of(store, network.genesis)
+        store.close()
+        signer, _ = open_remote(path, chain_id=network.genesis.chain_id, known=known)
+        with pytest.raises(OperatorError, match="signer"):
+            signer.append_now([unsigned])
+        signer.close()
+        assert held() == [], "a record that nobody signed is not even written"
+        for _ in range(2):
+            assert recover.apply(apart, record).standing.enough
+        assert held() == [RecoveredRecord(record, network.genesis.validators())]
+        for name in ("platform", "firm-a", "firm-b"):
+            recover.apply(load(network.members[name].home, environ={}), record)
+        async with running(network) as live:
+            await live.until(lambda node: node.driver.signing, timeout_s=30)
+            await live.until_height(record.head_height + 1, timeout_s=30)
+            assert {node.chain.epoch for node in live.nodes.values()} == {1}
