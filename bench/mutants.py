@@ -45,7 +45,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "ledger/pages.py": _files("test_pages", "test_tables", "test_tables_in_a_block", "test_undo"),
     "ledger/bills.py": _files("test_bills", "test_members", "test_collection", "test_settlement", "test_reversals"),
     "ledger/collection.py": _files("test_collection", "test_settlement", "test_journal_events", "test_run_off"),
-    "ledger/contributions.py": _files("test_collection", "test_settlement", "test_journal_events"),
+    "ledger/contributions.py": _files("test_runs", "test_collection", "test_settlement", "test_journal_events"),
     "ledger/claims.py": _files(
         "test_claim_rows",
         "test_life",
