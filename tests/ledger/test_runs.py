@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ledger import journal, organisations
 from ledger.bills import is_pending
@@ -155,11 +156,8 @@ def test_everybody_who_owes_pays_everything_in_one_run_and_then_again(stop: int)
         here = world(stop, a, b)
         state = here.state()
         everybody = range(state.length(Member))
-        once = [transaction(BANK, paying(state, who, things, 0, 99)) for things in (1, 0) for who in everybody]
-        unique = [
-            transaction(BANK, Contribution(t.body.member, t.body.periods, t.body.amount_fen, b"%d" % number))
-            for number, t in enumerate(once)
-        ]
+        bodies = [paying(state, who, things, 0, 99) for things in (1, 0) for who in everybody]
+        unique = [transaction(BANK, replace(body, reference=b"%d" % number)) for number, body in enumerate(bodies)]
         results = assert_alike(here, unique)
         first = results[: len(everybody)]
         for who, result in zip(everybody, first, strict=True):
@@ -208,6 +206,16 @@ def test_what_a_run_adds_up_is_there_before_the_next_rule_and_at_the_end() -> No
     executor.close()
     assert state.get(Account, 0).due == due - body.amount_fen - other.amount_fen
     assert state.get(Settlement, 0).singles_fen == body.amount_fen + other.amount_fen
+
+
+def test_who_was_suspended_between_two_runs_is_refused_in_the_second() -> None:
+    state = world(3, 1, 2).state()
+    executor = Executor(state)
+    executor.execute(transaction(BANK, paying(state, 0, 0, 0, 0)))
+    executor.execute(transaction(PLATFORM, Exit(1)))
+    state.put(0, replace(state.get(Organisation, 0), state=int(OrganisationState.SUSPENDED)))
+    with pytest.raises(TransactionRejected, match="SIGNER_SUSPENDED"):
+        executor.execute(transaction(BANK, paying(state, 2, 0, 0, 2)))
 
 
 @pytest.mark.parametrize("kind", RUNS)
