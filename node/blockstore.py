@@ -219,9 +219,14 @@ def delete_content(batch: Batch, reader: Reader, height: int) -> None:
     for transaction in () if body is None else body.transactions:
         batch.delete(_TRANSACTION + transaction_id(transaction))
     if body is not None and body.recovery is not None:
-        batch.put(_at(_BEGUN, height), encode(body.recovery))
+        put_epoch_begun(batch, height, body.recovery)
     batch.delete(_at(_BODY, height))
     batch.delete(_at(_RECEIPTS, height))
+
+
+def put_epoch_begun(batch: Batch, height: int, record: RecoveryRecord) -> None:
+    """Keep the record by which block ``height`` began an epoch, where its body is not."""
+    batch.put(_at(_BEGUN, height), encode(record))
 
 
 def put_transition(batch: Batch, height: int, transition: StoredTransition) -> None:

@@ -446,7 +446,8 @@ class Chain:
             receipts=applied.receipts,
             transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in block.transactions],
         )
-        if block.header.next_validators_hash != old.header.next_validators_hash:
+        changed = block.header.next_validators_hash != old.header.next_validators_hash
+        if changed or block.body.recovery is not None:
             blockstore.put_validators(batch, old.after_next_validators)
             transition = StoredTransition(block.header_raw, encode(certificate))
             blockstore.put_transition(batch, block.height, transition)

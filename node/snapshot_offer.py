@@ -5,16 +5,19 @@ Rules of this file
 * Pure. The validators of the genesis are trusted; every later set is announced by a header that a quorum of the set
   before it has certified (a ``Transition``); the newest set has certified the header that holds the state root. This
   trusts what the full chain of headers trusts, for a header names the next set, and costs one certificate a change.
-* Transitions do not lead across a recovery (CONSENSUS §6): its first block is signed by a set nobody announced.
+* A recovery (CONSENSUS §6) is crossed as a light client crosses it: the head that was kept is certified in the old
+  epoch; the record names it and is signed for q seats of the set that it announced; the record's set has certified the
+  block above. Without its record nothing of a later epoch is believed.
 * The table lengths are claims until row 0 of ``meta`` is there (``check_lengths``); the roots are bound at once.
 """
 
 from dataclasses import dataclass
 
-from ledger.blocks import Header, decode_certificate, decode_header, header_hash, validators_hash
+from ledger.blocks import Header, RecoveryRecord, decode_certificate, decode_header, header_hash, validators_hash
 from ledger.codec import encode
-from ledger.errors import MalformedBytes, PeerError
+from ledger.errors import MalformedBytes, PeerError, ProofFailed
 from ledger.genesis import Genesis
+from ledger.light import HeaderWalk, Link, Trust, genesis_trust
 from ledger.protocol import check_known
 from ledger.tables import TABLES, Table, TableReader, read_lengths, state_root
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
@@ -55,12 +58,16 @@ class Target:
 
 def make_offer(height: int, header: bytes, certificate: bytes, state: TableReader, blocks: BlockReader) -> Snapshot:
     """Offer the tables of ``state``, the state after ``height`` - 1, which ``header`` of ``height`` certifies."""
-    transitions = []
+    transitions: list[Transition] = []
     for item in blocks.transitions():
         decoded = decode_header(item.header)
         following = blocks.validators(decoded.next_validators_hash)
-        if decoded.height < height and following is not None:
-            transitions.append(Transition(item.header, item.certificate, following))
+        if decoded.height >= height or following is None:
+            continue
+        record = blocks.epoch_begun(decoded.height)
+        if record is not None and record.head_height:
+            transitions += _kept_head(record, transitions, blocks)
+        transitions.append(Transition(item.header, item.certificate, following, record))
     tables = [Table(tag) for tag in range(1, TABLES + 1)]
     return Snapshot(
         height=height,
@@ -72,21 +79,28 @@ def make_offer(height: int, header: bytes, certificate: bytes, state: TableReade
     )
 
 
+def _kept_head(record: RecoveryRecord, before: list[Transition], blocks: BlockReader) -> list[Transition]:
+    """The head that a recovery kept, if it is not the newest transition already, nor missing here."""
+    header, certificate = blocks.header_raw(record.head_height), blocks.certificate_raw(record.head_height)
+    if header is None or certificate is None or (before and before[-1].header == header):
+        return []
+    following = blocks.validators(decode_header(header).next_validators_hash)
+    return [] if following is None else [Transition(header, certificate, following, None)]
+
+
 def check_offer(genesis: Genesis, offer: Snapshot) -> Target:
     """The offer's target, once its header is proven from the genesis and its roots from the header.
 
     Raises ``PeerError`` BAD_OFFER; ``OperatorError`` PROTOCOL_UPGRADE_NEEDED when the chain has gone beyond us."""
+    trust = genesis_trust(genesis)
     validators = genesis.validators()
     sets = [validators]
-    height = 0
     for item in offer.transitions:
-        header, _ = _certified(genesis, item.header, item.certificate, validators)
-        if header.height <= height or header.next_validators_hash != validators_hash(item.following):
-            raise PeerError("BAD_OFFER", f"header {header.height} does not announce the validators that follow")
-        height, validators = header.height, item.following
+        trust = _followed(trust, item, validators)
+        validators = item.following
         sets.append(validators)
-    header, certificate = _certified(genesis, offer.header, offer.certificate, validators)
-    if header.height != offer.height or header.height <= height:
+    header, certificate = _certified(trust, offer.header, offer.certificate, validators)
+    if header.height != offer.height:
         raise PeerError("BAD_OFFER", f"the header of {offer.height} says {header.height}")
     roots = (bytes(32), *offer.roots)
     if state_root(roots) != header.state_root:
@@ -110,9 +124,26 @@ def check_lengths(target: Target, meta_row: bytes) -> None:
         raise PeerError("BAD_OFFER", "the tables have other lengths than were offered")
 
 
+def _followed(trust: Trust, item: Transition, validators: ValidatorSet) -> Trust:
+    """The transition's header, proven from the one before, whose set is ``validators``. Raises ``PeerError``."""
+    if item.recovery is None:
+        header, _ = _certified(trust, item.header, item.certificate, validators)
+        if header.next_validators_hash != validators_hash(item.following):
+            raise PeerError("BAD_OFFER", f"header {header.height} does not announce the validators that follow")
+    else:
+        if item.following != item.recovery.validators:
+            raise PeerError("BAD_OFFER", "a new epoch begins with other validators than its record's")
+        try:
+            header = HeaderWalk(trust).step_over(Link(item.header, item.certificate), item.recovery, validators)
+        except ProofFailed as error:
+            raise PeerError("BAD_OFFER", str(error)) from error
+    return Trust(trust.chain_id, header, header_hash(item.header))
+
+
 def _certified(
-    genesis: Genesis, header_raw: bytes, certificate_raw: bytes, validators: ValidatorSet
+    trust: Trust, header_raw: bytes, certificate_raw: bytes, validators: ValidatorSet
 ) -> tuple[Header, Certificate]:
+    """A header above the trusted one, in its epoch, signed by ``validators``. Raises ``PeerError``."""
     try:
         header, certificate = decode_header(header_raw), decode_certificate(certificate_raw)
     except MalformedBytes as error:
@@ -120,10 +151,12 @@ def _certified(
     where = f"header {header.height}"
     if encode(header) != header_raw or header.validators_hash != validators_hash(validators):
         raise PeerError("BAD_OFFER", f"{where} is not signed by the validators that were announced")
+    if header.height <= trust.header.height or header.epoch != trust.header.epoch:
+        raise PeerError("BAD_OFFER", f"{where} of epoch {header.epoch} after block {trust.header.height}")
     if (certificate.height, certificate.block_hash) != (header.height, header_hash(header_raw)):
         raise PeerError("BAD_OFFER", f"the certificate of {where} is another block's")
-    fault = certificate_fault(certificate, validators, genesis.chain_id, header.epoch)
-    if fault is not None or header.height == 0:
+    fault = certificate_fault(certificate, validators, trust.chain_id, header.epoch)
+    if fault is not None:
         raise PeerError("BAD_OFFER", f"{where}: {fault}")
     check_known(header.version, header.height)  # certified: not the peer's fault
     return header, certificate

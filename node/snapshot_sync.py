@@ -171,6 +171,8 @@ class SnapshotSync:
         for item in target.transitions:
             height = decode_header(item.header).height
             blockstore.put_transition(batch, height, StoredTransition(item.header, item.certificate))
+            if item.recovery is not None:
+                blockstore.put_epoch_begun(batch, height, item.recovery)
         blockstore.put_head(
             batch,
             HeadRecord(

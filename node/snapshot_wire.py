@@ -8,6 +8,7 @@ Every length is limited before anything is handled, as in ``node.wire``; nothing
 
 from typing import Any, Final, TypeVar
 
+from ledger.blocks import RecoveryRecord
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, PeerError
 from ledger.limits import CERTIFICATE_BYTES_MAX, HEADER_BYTES_MAX, VALIDATORS_MAX
@@ -82,11 +83,15 @@ Question = GetBlocks | GetSnapshot | GetNodes | GetRows | GetHeaders | GetReceip
 
 
 class Transition(Wire, frozen=True):
-    """A certified header that announces another validator set for the next height, and that set."""
+    """A certified header that announces another validator set for the next height, and that set.
+
+    A new epoch takes two: the head that was kept, and the block above it, which the set of ``recovery`` has signed."""
 
     header: bytes
     certificate: bytes
     following: tuple[ValidatorEntry, ...]
+    recovery: RecoveryRecord | None
+    """The record by which this header begins an epoch."""
 
 
 class Snapshot(Wire, frozen=True, tag="snapshot"):

@@ -47,10 +47,10 @@ def grown(members: int = MEMBERS, more: int = 6) -> Chain:
 class Holder:
     """A peer that has the whole chain of ``source`` and follows it."""
 
-    def __init__(self, source: Chain) -> None:
+    def __init__(self, source: Chain, chain: NodeChain | None = None) -> None:
         self.source = source
         self.clock = FastClock()
-        self.chain: NodeChain = open_chain(source.genesis)
+        self.chain: NodeChain = open_chain(source.genesis) if chain is None else chain
         self.server = SnapshotServer(self.chain, self.clock)
         self.chain.listen(self.server.committed)
         self.sync = sync = Sync(
