@@ -3,14 +3,15 @@
 import pytest
 from msgspec.structs import replace
 
-from ledger.blocks import RecoveryRecord
+from ledger.blocks import RecoveryRecord, decode_header, header_hash, validators_hash
 from ledger.codec import encode
 from ledger.errors import PeerError
 from ledger.recovery import with_signature
+from ledger.signing import sign
 from ledger.store import Batch, MemoryStore
 from ledger.tables import TableReader
 from ledger.transactions import Enrol
-from ledger.votes import ValidatorEntry
+from ledger.votes import Certificate, Commit, Seal, ValidatorEntry
 from node import blockstore
 from node.blockstore import BlockReader
 from node.snapshot_offer import check_offer, make_offer
@@ -164,3 +165,20 @@ async def test_without_the_kept_heads_certificate_no_more_is_offered_than_there_
     assert poorer == _without(offer, 0)
     with pytest.raises(PeerError, match="BAD_OFFER"):
         check_offer(crossed.genesis, poorer)
+
+
+@pytest.mark.asyncio
+async def test_who_begins_a_true_epoch_with_validators_of_his_own_is_not_believed(crossed: Chain) -> None:
+    offer = await offer_of(crossed)
+    own = (ValidatorEntry(0, 0, key("liar"), key("liar"), key("liar beacon")),)
+    hash_ = validators_hash(own)
+    header = encode(replace(decode_header(offer.header), validators_hash=hash_, next_validators_hash=hash_))
+    digest = Commit(offer.height, 0, header_hash(header)).signing_digest(crossed.genesis.chain_id, 3)
+    certificate = Certificate(offer.height, 0, header_hash(header), (Seal(0, sign(seed("liar"), digest)),))
+    lie = replace(_with(offer, -1, following=own), header=header, certificate=encode(certificate))
+    with pytest.raises(PeerError, match="other validators than its record's"):
+        check_offer(crossed.genesis, lie)
+    plain = offer.transitions[-2]
+    lie = replace(lie, transitions=(*offer.transitions[:-2], replace(plain, following=own)))
+    with pytest.raises(PeerError, match="does not announce"):
+        check_offer(crossed.genesis, lie)

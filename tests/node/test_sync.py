@@ -401,3 +401,40 @@ async def test_what_is_under_way_ends_with_the_node() -> None:
     task.cancel()
     await asyncio.wait([task])
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.asyncio
+async def test_who_answers_with_blocks_that_were_not_asked_for_is_blamed_and_not_who_sends_the_next() -> None:
+    follower = Follower(12)
+    liars: list[bytes] = []
+
+    def serve(name: bytes) -> Serve:
+        async def answer(question: GetBlocks) -> bytes:
+            if question.first == 1 or liars:
+                return await follower.honest(question)
+            liars.append(name)
+            return encode_wire(Blocks(tuple(raw(block) for block in follower.source.blocks[:2])))
+
+        return answer
+
+    for name in (b"a", b"b"):
+        follower.peer(name, serve(name))
+    await follower.run(lambda: bool(follower.links.penalized))
+    assert follower.links.penalized == [(liars[0], "WRONG_BLOCK")]
+    assert follower.chain.height == 3
+
+
+@pytest.mark.asyncio
+async def test_after_a_lie_nobody_who_is_slow_is_waited_for() -> None:
+    follower = Follower(40)
+
+    async def forges_or_dawdles(question: GetBlocks) -> bytes:
+        if question.first > 1:
+            await asyncio.Event().wait()
+        return await _forged(follower, question)
+
+    follower.peer(b"x", forges_or_dawdles)
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    assert follower.links.penalized == [(b"x", "BAD_CERTIFICATE")]
+    assert [question.first for peer, question in follower.links.asked if peer == b"x"] != [1]
