@@ -145,3 +145,13 @@ def test_an_appeal_that_does_not_come_ends_the_claim_and_says_nothing_more() -> 
     assert state_of(chain, claim) is ClaimState.REFUSED_FINAL
     assert told(chain, DeadlineKind.APPEAL_OVER) == [()]
     assert row(chain, claim).due_ms == 0
+
+
+def test_an_expired_claim_waits_for_nothing() -> None:
+    chain = enrolled()
+    claim = filed(chain)
+    chain.ok("firm-a", tx.AskDocuments(claim))
+    days(chain, PARAMS.docs_days_max + 1)
+    assert state_of(chain, claim) is ClaimState.EXPIRED
+    assert row(chain, claim).due_ms == 0
+    assert told(chain, DeadlineKind.DOCUMENTS_OVERDUE) == [()]
