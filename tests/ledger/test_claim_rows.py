@@ -7,10 +7,12 @@ from msgspec.structs import replace
 from ledger import calendar
 from ledger import transactions as tx
 from ledger.claim_table import ClaimState, Judge
-from ledger.claims import CODE_MAX, UNCLAIMED_DAYS
+from ledger.claims import CODE_MAX, UNCLAIMED_DAYS, independent_firms, investigation_overdue, name_firm
 from ledger.deadlines import DeadlineKind
+from ledger.organisations import OrganisationState
 from ledger.params import ILLNESS
-from ledger.rows import NONE, Claim, Draw, Plan
+from ledger.roles import Role
+from ledger.rows import NONE, Claim, Draw, Organisation, Plan
 from ledger.state import BlockContext, State
 from ledger.store import Overlay
 from ledger.validity import HeightView
@@ -111,7 +113,7 @@ def test_the_cover_of_a_plan_that_ends_is_until_the_end_of_its_last_day() -> Non
     day = calendar.day_of(chain.now_ms) - 2
     for ends_day, code in ((day - 1, "PLAN_CLOSED"), (day, "OK"), (day + 1, "OK")):
         fork = chain.fork()
-        state = State(Overlay(fork.store), BlockContext(bytes(32), 1, 1, chain.now_ms, bytes(32), bytes(64)))
+        state = beside(fork)
         state.put(0, replace(state.get(Plan, 0), ends_day=ends_day))
         fork.view = changed(fork, state)
         body = filing(fork)
@@ -123,6 +125,42 @@ def changed(chain: Chain, state: State) -> HeightView:
     root = state.root()
     chain.store.write(state.overlay.batch())
     return replace_view(chain.view, state_root=root)
+
+
+def beside(chain: Chain) -> State:
+    """A state over the chain's, to be changed as no block would."""
+    return State(Overlay(chain.store), BlockContext(bytes(32), 1, 1, chain.now_ms, bytes(32), bytes(64)))
+
+
+def test_a_bank_that_assesses_as_well_is_an_independent_firm() -> None:
+    chain = enrolled()
+    claim = row(chain, filed(chain))
+    state = beside(chain)
+    firms = independent_firms(state, claim)
+    state.put(firms[0], replace(state.get(Organisation, firms[0]), roles=int(Role.ASSESSOR | Role.BANK)))
+    assert independent_firms(state, claim) == firms
+    assert independent_firms(state, replace(claim, hospital=firms[0])) == firms[1:]
+
+
+def test_a_draw_that_closes_when_nobody_is_left_names_nobody() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    state = beside(chain)
+    for firm in independent_firms(state, row(chain, claim)):
+        state.put(firm, replace(state.get(Organisation, firm), state=int(OrganisationState.SUSPENDED)))
+    name_firm(state, claim, bytes(32))
+    assert state.get(Claim, claim) == row(chain, claim)
+
+
+def test_without_two_firms_the_deadline_tells_of_no_draw() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    state = beside(chain)
+    for firm in independent_firms(state, row(chain, claim))[1:]:
+        state.put(firm, replace(state.get(Organisation, firm), state=int(OrganisationState.SUSPENDED)))
+    assert investigation_overdue(state, claim, chain.now_ms) == ()
+    assert state.get(Claim, claim).state == ClaimState.EXPERT
+    assert state.length(Draw) == chain.state.length(Draw)
 
 
 def test_deadlines_tell_the_draw_that_they_opened_or_nothing() -> None:
