@@ -162,7 +162,7 @@ class BlockExecution:
         self._certificate = parent_certificate
         self._evidence = evidence
         self._overlay = Overlay(Remembering(reader))
-        self._state = State(self._overlay, block)
+        self._state = State(self._overlay, block, reader)
         self._executor = Executor(self._state)
         self._receipts: list[Receipt] = []
         self._step = _Step.BEGUN

@@ -163,9 +163,10 @@ class State(StateReader):
     KNOWN_MAX: Final = 65_536
     """Decoded rows kept between two attempts."""
 
-    def __init__(self, overlay: Overlay, block: BlockContext) -> None:
+    def __init__(self, overlay: Overlay, block: BlockContext, stored: Reader | None = None) -> None:
+        """``stored``: what lies under a fresh overlay."""
         self.overlay = overlay
-        self.base = Tables(overlay)
+        self.base = Tables(overlay, stored)
         """The block's tables, without what was put or appended since the last ``root``."""
         self.writable = StagedTables(self.base)
         """Those with what was appended."""

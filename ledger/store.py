@@ -154,10 +154,7 @@ class _SortedKeys:
 
 
 class Remembering:
-    """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded.
-
-    ``SEALED`` values are not remembered: ``ledger.tables`` keeps those that it has opened.
-    """
+    """A reader of a state that does not change meanwhile, which asks the one below once for each key; bounded."""
 
     BYTES_MAX: Final = 64 << 20
     """Of values. More is forgotten and, if asked for again, read again."""
@@ -170,8 +167,6 @@ class Remembering:
         self._known: dict[bytes, bytes | None] = {}
 
     def get(self, key: bytes) -> bytes | None:
-        if key[:1] in SEALED:
-            return self._base.get(key)
         known = self._known
         if key in known:
             return known[key]

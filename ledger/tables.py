@@ -245,9 +245,12 @@ class Tables(TableReader):
     overlay. So call `root()` before `overlay.batch()`. Nobody else may write to the spaces ROWS, NODES and LENGTHS.
     """
 
-    def __init__(self, overlay: Overlay) -> None:
+    def __init__(self, overlay: Overlay, stored: Reader | None = None) -> None:
+        """``stored``: what lies under an overlay that holds nothing of the tables yet; saves a way through it."""
         super().__init__(overlay)
         self._overlay = overlay
+        self._stored: Reader = overlay if stored is None else stored
+        """Where pages and nodes are as of the last `root()`."""
         self._flushed = list(self._lengths)
         self._spliced: dict[bytes, bytes | None] = {}
         """What `root()` has put: how the value before is made of it; nothing for a new one, or one put twice."""
@@ -309,6 +312,7 @@ class Tables(TableReader):
         if changed:
             self._overlay.put(LENGTHS, heads_value(self._lengths, self._roots))
             self._flushed = list(self._lengths)
+            self._stored = self._overlay
         return state_root(self._roots)
 
     def splices(self) -> dict[bytes, bytes]:
@@ -346,7 +350,7 @@ class Tables(TableReader):
         pages = self._open[table]
         if len(pages) >= OPEN_PAGES_MAX:
             pages = self._open[table] = {at: page for at, page in pages.items() if page.changed}
-        page = pages[number] = Patched(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
+        page = pages[number] = Patched(open_value(self._stored, page_key(table, number)), self._rows_in(table, number))
         return page
 
     def _last_page(self, table: Table) -> Fresh:
@@ -402,7 +406,7 @@ class Tables(TableReader):
             families.setdefault(child >> 4, []).append(child)
         changed: dict[int, bytes] = {}
         for index, family in families.items():
-            old = read_node(self._reader, tag, level, index) if index < old_nodes else _EMPTY_NODE
+            old = read_node(self._stored, tag, level, index) if index < old_nodes else _EMPTY_NODE
             node = bytearray(old)
             if index == 0 and grown_from is not None:
                 node[:HASH_BYTES] = grown_from
