@@ -6,7 +6,7 @@ but the table lengths is bound by that header; the lengths are bound by row 0 of
 Every length is limited before anything is handled, as in ``node.wire``; nothing here is verified.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from ledger.blocks import RecoveryRecord
 from ledger.codec import Wire, decode, encode
@@ -18,9 +18,7 @@ from ledger.subtrees import Subtree
 from ledger.tables import ROW_BYTES_MAX, TABLES, Table
 from ledger.votes import ValidatorEntry
 
-from .wire import HEIGHT_MAX, QUESTION_BYTES_MAX, GetBlocks
-
-M = TypeVar("M")
+from .wire import HEIGHT_MAX, QUESTION_BYTES_MAX, GetBlocks, decode_wire
 
 LEVEL_MAX: Final = 15
 PIECE_LEVEL: Final = 2
@@ -181,7 +179,7 @@ def subtree_of(question: GetRows) -> Subtree:
 
 def decode_offer(raw: bytes) -> Snapshot:
     """A ``Snapshot``. Raises ``PeerError`` MALFORMED."""
-    offer = _decode(Snapshot, raw, OFFER_BYTES_MAX)
+    offer = decode_wire(Snapshot, raw, OFFER_BYTES_MAX)
     fine = (
         1 <= offer.height <= HEIGHT_MAX
         and len(offer.header) <= HEADER_BYTES_MAX
@@ -199,7 +197,7 @@ def decode_offer(raw: bytes) -> Snapshot:
 
 def decode_nodes(raw: bytes, question: GetNodes) -> tuple[bytes, ...]:
     """The nodes asked for. Raises ``PeerError`` MALFORMED."""
-    nodes = _decode(Nodes, raw, NODES_MAX * (NODE_BYTES + 8) + 64).nodes
+    nodes = decode_wire(Nodes, raw, NODES_MAX * (NODE_BYTES + 8) + 64).nodes
     if len(nodes) != question.count or any(len(node) != NODE_BYTES for node in nodes):
         raise PeerError("MALFORMED", f"{len(nodes)} nodes for {question.count}")
     return nodes
@@ -207,12 +205,12 @@ def decode_nodes(raw: bytes, question: GetNodes) -> tuple[bytes, ...]:
 
 def decode_rows(raw: bytes) -> tuple[bytes, ...]:
     """The rows of a subtree. Raises ``PeerError`` MALFORMED."""
-    return _decode(Rows, raw, ROWS_ANSWER_BYTES_MAX).rows
+    return decode_wire(Rows, raw, ROWS_ANSWER_BYTES_MAX).rows
 
 
 def decode_headers(raw: bytes, question: GetHeaders) -> tuple[bytes, ...]:
     """The headers asked for. Raises ``PeerError`` MALFORMED."""
-    headers = _decode(Headers, raw, HEADERS_MAX * (HEADER_BYTES_MAX + 8) + 64).headers
+    headers = decode_wire(Headers, raw, HEADERS_MAX * (HEADER_BYTES_MAX + 8) + 64).headers
     if len(headers) != question.last - question.first + 1 or any(len(item) > HEADER_BYTES_MAX for item in headers):
         raise PeerError("MALFORMED", f"{len(headers)} headers for {question.first} to {question.last}")
     return headers
@@ -220,7 +218,7 @@ def decode_headers(raw: bytes, question: GetHeaders) -> tuple[bytes, ...]:
 
 def decode_receipt_lists(raw: bytes, question: GetReceipts) -> tuple[bytes, ...]:
     """Receipts of at least the first block asked for. Raises ``PeerError`` MALFORMED."""
-    lists = _decode(ReceiptLists, raw, 4 * RECEIPTS_BYTES).lists
+    lists = decode_wire(ReceiptLists, raw, 4 * RECEIPTS_BYTES).lists
     if not 1 <= len(lists) <= min(RECEIPTS_MAX, question.last - question.first + 1):
         raise PeerError("MALFORMED", f"receipts of {len(lists)} blocks")
     return lists
@@ -228,7 +226,7 @@ def decode_receipt_lists(raw: bytes, question: GetReceipts) -> tuple[bytes, ...]
 
 def decode_admission(raw: bytes) -> Admission:
     """An ``Admission``. Raises ``PeerError`` MALFORMED."""
-    found = _decode(Admission, raw, 256)
+    found = decode_wire(Admission, raw, 256)
     if not (found.state.isascii() and found.state.isalpha() and len(found.state) <= 32):
         raise PeerError("MALFORMED", "the state of an application is one word")
     return found
@@ -237,10 +235,3 @@ def decode_admission(raw: bytes) -> Admission:
 def encode_answer(answer: Answer | Question) -> bytes:
     """The bytes of an answer, or of a question."""
     return encode(answer)
-
-
-def _decode(kind: type[M], raw: bytes, bytes_max: int) -> M:
-    try:
-        return decode(kind, raw, bytes_max=bytes_max)
-    except MalformedBytes as error:
-        raise PeerError("MALFORMED", f"{kind.__name__}: {error.detail}") from error

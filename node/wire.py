@@ -83,12 +83,12 @@ def is_found(raw: bytes) -> bool:
 
 def decode_found(raw: bytes) -> Found:
     """A ``Found``. Raises ``PeerError`` MALFORMED."""
-    return _decode(Found, raw, FOUND_BYTES_MAX)
+    return decode_wire(Found, raw, FOUND_BYTES_MAX)
 
 
 def decode_head(raw: bytes) -> Head:
     """A ``Head``. Raises ``PeerError`` MALFORMED."""
-    head = _decode(Head, raw, HEAD_BYTES_MAX)
+    head = decode_wire(Head, raw, HEAD_BYTES_MAX)
     if not 0 <= head.height <= HEIGHT_MAX or len(head.hash) != 32:
         raise PeerError("MALFORMED", "a head out of range")
     if head.certificate.height != head.height or head.certificate.block_hash != head.hash:
@@ -98,7 +98,7 @@ def decode_head(raw: bytes) -> Head:
 
 def decode_question(raw: bytes) -> GetBlocks:
     """A ``GetBlocks``. Raises ``PeerError`` MALFORMED."""
-    question = _decode(GetBlocks, raw, QUESTION_BYTES_MAX)
+    question = decode_wire(GetBlocks, raw, QUESTION_BYTES_MAX)
     if not 1 <= question.first <= question.last <= HEIGHT_MAX:
         raise PeerError("MALFORMED", f"blocks {question.first} to {question.last}")
     return question
@@ -106,7 +106,7 @@ def decode_question(raw: bytes) -> GetBlocks:
 
 def decode_answer(raw: bytes, question: GetBlocks) -> tuple[RawBlock, ...]:
     """The blocks of the answer to ``question``. Raises ``PeerError`` MALFORMED."""
-    blocks = _decode(Blocks, raw, ANSWER_BYTES_MAX).blocks
+    blocks = decode_wire(Blocks, raw, ANSWER_BYTES_MAX).blocks
     if not 1 <= len(blocks) <= min(BLOCKS_PER_ANSWER_MAX, question.last - question.first + 1):
         raise PeerError("MALFORMED", f"{len(blocks)} blocks for {question.first} to {question.last}")
     for block in blocks:
@@ -117,7 +117,8 @@ def decode_answer(raw: bytes, question: GetBlocks) -> tuple[RawBlock, ...]:
     return blocks
 
 
-def _decode(kind: type[M], raw: bytes, bytes_max: int) -> M:
+def decode_wire(kind: type[M], raw: bytes, bytes_max: int) -> M:
+    """What a peer sent, as ``kind``; no range is checked here. Raises ``PeerError`` MALFORMED."""
     try:
         return decode(kind, raw, bytes_max=bytes_max)
     except MalformedBytes as error:
