@@ -20,7 +20,7 @@ from .genesis import card, parse_roles
 from .gov import approve, send_proposal
 from .output import output_option
 from .reads import after_option, limit_option, show_page
-from .signing import key_option
+from .signing import key_option, say_executed, send_one
 from .steps import Step, add_steps, public_half, public_key, read_file
 
 _ID: Final = click.IntRange(min=0)
@@ -166,3 +166,19 @@ add_steps(
         ),
     ),
 )
+
+
+@org.command()
+@click.option("--node-key", "node_keys", multiple=True, help="A node's link key, hexadecimal, or the file of one.")
+@click.option("--address", default="", metavar="HOST:PORT", help="Where others dial it, when it is one node.")
+@key_option
+@node_option
+@output_option
+def nodes(node_keys: tuple[str, ...], address: str, key_path: Path, node: str) -> None:
+    """Name the nodes of the organisation that signs, at once and completely: these, and no others.
+
+    To change a node's key: name the old and the new one, start the node with the new one, then name that alone.
+    """
+    keys = tuple(public_key(text, "--node-key") for text in node_keys)
+    done = send_one(node, key_path, tx.SetNodes(keys, address))
+    say_executed(done, organisation=done.detail[0], nodes=[key.hex() for key in keys], address=address)

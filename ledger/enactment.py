@@ -51,7 +51,7 @@ def enact(state: State, action: actions.Action) -> None:
 
 
 def _admit(state: State, action: actions.AdmitOrganisation) -> None:
-    _check_organisation(action.name, action.roles, action.key, action.node_keys, action.address)
+    check_organisation(action.name, action.roles, action.key, action.node_keys, action.address)
     for _, other in state.rows(Organisation):
         if other.state != OrganisationState.REMOVED and other.name == action.name:
             raise TransactionRejected("NAME_IN_USE", action.name)
@@ -91,7 +91,7 @@ def _set_roles(state: State, action: actions.SetRoles) -> None:
     row = state.need(Organisation, action.organisation, "UNKNOWN_ORGANISATION")
     if row.state == OrganisationState.REMOVED or row.roles == action.roles:
         raise TransactionRejected("NOTHING_TO_DECIDE", row.name)
-    _check_organisation(row.name, action.roles, row.key, row.node_keys, row.address)
+    check_organisation(row.name, action.roles, row.key, row.node_keys, row.address)
     votes = any(seat.active and seat.organisation == action.organisation for _, seat in state.rows(Validator))
     if votes and action.roles & Role.REGULATOR:
         raise TransactionRejected("HOLDS_A_SEAT", "a regulator observes and has no vote")
@@ -103,7 +103,7 @@ def _replace_key(state: State, action: actions.ReplaceKey) -> None:
     organisation_keys.replace_key(state, action.organisation, action.key)
 
 
-def _check_organisation(name: str, roles: int, key: bytes, node_keys: tuple[bytes, ...], address: str) -> None:
+def check_organisation(name: str, roles: int, key: bytes, node_keys: tuple[bytes, ...], address: str) -> None:
     """By the rules of the genesis file, which knows no others."""
     if not 0 < roles <= _EVERY_ROLE:
         raise TransactionRejected("BAD_FIELD", f"roles {roles}")

@@ -27,6 +27,7 @@ from . import (
     jury,
     member_keys,
     members,
+    nodes,
     organisation_keys,
     payouts,
     remedies,
@@ -92,6 +93,7 @@ RULES: Final[dict[type[Any], Rule]] = {
     tx.CommitBallot: jury.commit,
     tx.RevealBallot: jury.reveal,
     tx.RotateKey: organisation_keys.rotate,
+    tx.SetNodes: nodes.set_nodes,
     tx.NoteAccess: access.note,
 }
 

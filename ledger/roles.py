@@ -67,6 +67,7 @@ MAY_SEND: Final[dict[type[Any], tuple[Role, bool]]] = {
     tx.CommitBallot: (_NOBODY, True),
     tx.RevealBallot: (_NOBODY, True),
     tx.RotateKey: (_ANYBODY, False),
+    tx.SetNodes: (_ANYBODY, False),
     tx.NoteAccess: (_ANYBODY, False),
 }
 """``AdvanceClock`` is not here: it belongs to the clock key of the genesis, not to a role."""

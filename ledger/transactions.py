@@ -387,6 +387,13 @@ class RotateKey(Wire, frozen=True, tag="rotate_key"):
     key: bytes
 
 
+class SetNodes(Wire, frozen=True, tag="set_nodes"):
+    """An organisation's own nodes: these link keys (X25519), found at this address (host:port, or empty)."""
+
+    node_keys: tuple[bytes, ...]
+    address: str
+
+
 class NoteAccess(Wire, frozen=True, tag="note_access"):
     """Any organisation, before it reads a claim's papers: what for (``access.Purpose``)."""
 
@@ -442,6 +449,7 @@ TransactionBody = (
     | CommitBallot
     | RevealBallot
     | RotateKey
+    | SetNodes
     | NoteAccess
 )
 

@@ -9,7 +9,7 @@ from ledger.genesis_file import plan_params_lines
 from ledger.governance import OBJECTION_DAYS
 from ledger.proposals import VOTE_DAYS
 from ledger.rows import Organisation
-from tests.cli.consortium_kit import Desk, decided
+from tests.cli.consortium_kit import HEX, Desk, decided
 from tests.ledger.chain import key
 from tests.ledger.claim_kit import PARAMS
 from tests.running import run
@@ -119,3 +119,14 @@ def test_an_application_needs_a_home_and_a_card_that_its_organisation_signed(
     assert at.refused("bank", "org propose", str(card), code=3) == "CARD_INVALID"
     assert at.refused("bank", "org propose", str(tmp_path / "none"), code=2) == "CANNOT_READ"
     assert at.say("gov list")["proposals"] == []
+
+
+def test_an_organisation_names_its_nodes_anew(at: Desk) -> None:
+    (old,) = at.say("org list")["organisations"][1]["node_keys"]
+    done = at.as_("bank", f"org nodes --node-key {old} --node-key {HEX} --address bank.example:7040")
+    assert done["nodes"] == [old, HEX]
+    listed = at.say("org list")["organisations"][1]
+    assert (listed["node_keys"], listed["address"]) == ([old, HEX], "bank.example:7040")
+    assert at.refused("bank", f"org nodes --node-key {HEX} --node-key {HEX}") == "BAD_FIELD"
+    assert at.refused("platform", f"org nodes --node-key {HEX}") == "KEY_IN_USE"
+    assert at.refused("bank", "org nodes --node-key ab", code=3) == "KEY_MISSING"

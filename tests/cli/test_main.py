@@ -9,6 +9,7 @@ import pytest
 
 from cli.main import COMMANDS, Commands, huzhu
 from cli.version import UNKNOWN, checkout_commit
+from tests.cli.command_tree import LEAVES
 from tests.running import run
 
 
@@ -78,3 +79,27 @@ def test_a_node_that_does_not_answer_is_4(capsys: pytest.CaptureFixture[str]) ->
 def test_the_table_is_the_whole_command_line() -> None:
     assert isinstance(huzhu, Commands)
     assert huzhu.commands == {}
+
+
+def test_every_verb_of_the_design_is_there() -> None:
+    """NODE §3, word by word."""
+    groups = {
+        "genesis": "card assemble check sign",
+        "keys": "list new export import rotate",
+        "peers": "list why",
+        "org": "list apply propose approve promote suspend remove",
+        "join": "bundle accept",
+        "gov": "list show vote",
+        "member": "enrol show statement exit",
+        "tx": "send show wait",
+        "verify": "chain statement settlement jury",
+        "proof": "spec show",
+        "config": "check show diff migrate",
+        "debug": "dump",
+        "testnet": "up down status advance kill pause cut restart load logs",
+        "bench": "ledger network",
+    }
+    single = "init start status backup restore export prune replay rollback reset doctor completion demo simulate"
+    wanted = {*single.split(), *(f"{group} {verb}" for group, verbs in groups.items() for verb in verbs.split())}
+    assert wanted <= set(LEAVES)
+    assert {"plan", "claim", "jury", "snapshot", "recover", "inspect"} <= {name.split()[0] for name in LEAVES}

@@ -68,6 +68,7 @@ BODIES: dict[str, tuple[Any, set[str]]] = {
     "CommitBallot": (tx.CommitBallot(0, 0, bytes(32)), {"member"}),
     "RevealBallot": (tx.RevealBallot(0, 0, 1, bytes(16)), {"member"}),
     "RotateKey": (tx.RotateKey(bytes(32)), {"platform", "bank", "assessor", "hospital", "regulator"}),
+    "SetNodes": (tx.SetNodes((), ""), {"platform", "bank", "assessor", "hospital", "regulator"}),
     "NoteAccess": (tx.NoteAccess(0, 1), {"platform", "bank", "assessor", "hospital", "regulator"}),
     "AdvanceClock": (tx.AdvanceClock(2**52), {"clock"}),
 }
