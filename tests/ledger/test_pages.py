@@ -115,6 +115,11 @@ def test_a_pages_leaves_and_node_are_those_of_the_definition() -> None:
         assert node == sha256(b"\x01" + hashes + bytes(32 * 11)).digest()
 
 
+def test_a_new_page_has_the_rows_it_has() -> None:
+    page = Fresh([b"a", b"b"])
+    assert [page.row(slot) for slot in range(3)] == [b"a", b"b", None]
+
+
 CHANGES: list[dict[int, bytes]] = [
     {0: b"same"},
     {0: b"longer than it was"},
