@@ -74,12 +74,16 @@ async def _create(config: Config, target: Path) -> Found:
                     raise RequestFailed(b"", str(error)) from error
 
             signatures = read_signatures(config.genesis_path)
-            making = asyncio.ensure_future(create(genesis, signatures, ask, target, progress))
-            while not making.done():
-                await asyncio.wait((making,), timeout=LINE_SECONDS)
-                shown = progress.shown
-                if not making.done():
-                    console().note(f"{shown.phase}: {shown.percent:.1f} %, {shown.per_second:.0f}/s")
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    making = tasks.create_task(create(genesis, signatures, ask, target, progress))
+                    while not making.done():
+                        await asyncio.wait((making,), timeout=LINE_SECONDS)
+                        shown = progress.shown
+                        if not making.done():
+                            console().note(f"{shown.phase}: {shown.percent:.1f} %, {shown.per_second:.0f}/s")
+            except BaseExceptionGroup as group:
+                raise group.exceptions[0] from group
             return making.result()
 
 

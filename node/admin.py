@@ -122,16 +122,17 @@ class Admin:
                 return _said(error)
             return {"done": plain(manifest)}
 
-        copying = asyncio.ensure_future(copy())
-        copying.add_done_callback(lambda _: _offer(lines, None))
-        try:
-            while not copying.done() or not lines.empty():
-                line = await lines.get()
-                if line is not None:
-                    await response.write(json.dumps(line).encode() + b"\n")
-            await response.write(json.dumps(copying.result()).encode() + b"\n")
-        finally:
-            await asyncio.wait((copying,))
+        async with asyncio.TaskGroup() as tasks:  # waits for the copy, whoever is still there to read of it
+            copying = tasks.create_task(copy())
+            copying.add_done_callback(lambda _: _offer(lines, None))
+            try:
+                while not copying.done() or not lines.empty():
+                    line = await lines.get()
+                    if line is not None:
+                        await response.write(json.dumps(line).encode() + b"\n")
+                await response.write(json.dumps(copying.result()).encode() + b"\n")
+            except ConnectionError:  # the client has gone away: that is nobody's error
+                pass
         return response
 
     async def _prune(self, request: web.Request) -> web.StreamResponse:

@@ -147,20 +147,17 @@ class Feeds:
         return cursor
 
     async def _run(self, socket: web.WebSocketResponse, start: Cursor, kinds: frozenset[str]) -> None:
-        listening = asyncio.ensure_future(self._listen(socket))
-        sending = asyncio.ensure_future(self._send(socket, start, kinds))
         try:
-            await asyncio.wait((listening, sending), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (listening, sending):
-                task.cancel()
-            await asyncio.gather(listening, sending, return_exceptions=True)
-        if sending.done() and not sending.cancelled():
-            error = sending.exception()
+            async with asyncio.TaskGroup() as tasks:
+                sending = tasks.create_task(self._send(socket, start, kinds))
+                await self._listen(socket)
+                sending.cancel()
+        except BaseExceptionGroup as group:
+            error = group.exceptions[0]
             if isinstance(error, PrunedError):
                 await socket.close(code=WSCloseCode.POLICY_VIOLATION, message=str(error).encode())
-            elif error is not None and not isinstance(error, ConnectionError):
-                raise error
+            elif not isinstance(error, ConnectionError):
+                raise error from group
 
     async def _listen(self, socket: web.WebSocketResponse) -> None:
         """Until the client closes; it has nothing to say, so anything it says ends the feed."""
