@@ -16,8 +16,6 @@ from tests.running import Ended, ended
 from .command import in_json
 from .network import group_members, until
 
-pytestmark = pytest.mark.e2e
-
 RUN_SECONDS = 120
 
 
@@ -26,6 +24,7 @@ def huzhu(*arguments: str) -> tuple[Ended, dict[str, Any]]:
     return ran.exit_code, ran.json
 
 
+@pytest.mark.e2e
 def test_a_short_demo_kills_a_proposer_joins_an_observer_and_satisfies_the_slow_oracle(tmp_path: Path) -> None:
     code, report = huzhu("demo", "--rows", "5", "--scale", "10000", "--case-scale", "1", "--dir", str(tmp_path))
     assert code == 0, report
@@ -43,6 +42,7 @@ def test_a_short_demo_kills_a_proposer_joins_an_observer_and_satisfies_the_slow_
     assert subprocess.run(sabotage, timeout=RUN_SECONDS).returncode == 0
 
 
+@pytest.mark.e2e
 def test_a_demo_that_is_told_to_end_leaves_no_node_behind(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*command(), "demo", "--rows", "5", "--scale", "10000", "--dir", str(tmp_path)],
@@ -61,6 +61,7 @@ def test_a_demo_that_is_told_to_end_leaves_no_node_behind(tmp_path: Path) -> Non
     assert [member for leader in leaders for member in group_members(leader)] == []
 
 
+@pytest.mark.e2e_deep  # tests/e2e/test_testnet.py runs two networks at once as well
 def test_several_networks_at_once_and_nothing_is_left_after_down(tmp_path: Path) -> None:
     places = [tmp_path / "one", tmp_path / "two"]
     leaders = []
