@@ -324,25 +324,44 @@ def _enrol_alone(bench: Bench) -> float:
 
 
 async def overload(bench: Bench) -> dict[str, Any]:
-    """The peak first; then three times as much at the door, whatever the answers say."""
+    """The peak first; then three times as much at the door, whatever the answers say; windows like the peak's."""
     peak = await saturate(bench)
     rate = OVERLOAD * peak["committed_tps"]
     memory_before = sum(usage.memory_bytes(pids, "RssAnon") for pids in bench.pids().values())
     tally, begun_s = Tally(), time.monotonic()
-    done_before = await _committed(bench)
-    async with Generator(bench.urls, bench.supply(), tally) as generator:
-        await generator.open_loop(rate, OVERLOAD_LIST, begun_s + bench.seconds, wait="checked")
-    goodput = (await _committed(bench) - done_before) / (time.monotonic() - begun_s)
-    bench.probe()
+    async with Generator(bench.urls, bench.supply(), tally) as generator, asyncio.TaskGroup() as group:
+        group.create_task(generator.open_loop(rate, OVERLOAD_LIST, begun_s + bench.seconds, wait="checked"))
+        await _until(begun_s + bench.seconds * WARM_UP_SHARE)
+        before = _usage(bench)
+        windows = await _committed_windows(bench, begun_s)
+        after = _usage(bench)
+    goodput = statistics.median(windows)
     values = await _scrape(bench.urls[0])
+    wall_s = after.at_s - before.at_s
     return {
         **_load_figures(tally, begun_s, time.monotonic()),
         "peak_tps": peak["committed_tps"],
         "committed_tps": round(goodput, 1),
+        "committed_tps_range": [round(min(windows), 1), round(max(windows), 1)],
         "goodput_ratio": round(goodput / peak["committed_tps"], 3) if peak["committed_tps"] else 0.0,
+        "client_share_of_machine": round((after.own_s - before.own_s) / (wall_s * bench.cores), 3),
         "rounds_above_zero": values.get("huzhu_rounds_above_zero_total", 0),
         "memory_bytes": [memory_before, sum(usage.memory_bytes(own, "RssAnon") for own in bench.pids().values())],
     }
+
+
+async def _committed_windows(bench: Bench, begun_s: float) -> list[float]:
+    """As ``_windows``, by a node's own count: under overload the client does not wait to be told."""
+    length_s = (begun_s + bench.seconds - time.monotonic()) / WINDOWS
+    found = []
+    at_s, done = time.monotonic(), await _committed(bench)
+    for _ in range(WINDOWS):
+        since_s, before = at_s, done
+        await _until(since_s + length_s)
+        at_s, done = time.monotonic(), await _committed(bench)
+        found.append((done - before) / (at_s - since_s))
+        bench.probe()
+    return found
 
 
 async def _committed(bench: Bench) -> float:
