@@ -23,7 +23,7 @@ from ledger.transactions import decode_transaction, transaction_id
 from ..admission import Outcome, Source
 from ..steps import Steps
 from . import asked
-from .answers import RETRY_AFTER_SECONDS, RETRYABLE, answer, bad_request, not_found, problem
+from .answers import RETRY_AFTER_SECONDS, RETRYABLE, answer, answer_plain, bad_request, not_found, problem
 from .view import NodeView, StateAt
 from .waiters import CommitWaiters, Result
 from .withheld import shown_body
@@ -266,7 +266,7 @@ class Submitting:
         body = {"accepted": len(outcomes) - len(refused), "refused": len(refused), "transactions": items}
         if len(retryable) == len(outcomes):
             return problem(retryable[0], "none of the list was admitted", more=body)
-        return answer(body, status, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retryable else None)
+        return answer_plain(body, status, {"Retry-After": str(RETRY_AFTER_SECONDS)} if retryable else None)
 
     def _item(self, committed: Committed, outcome: Outcome) -> dict[str, Any]:
         if outcome.code in (OK, "DUPLICATE"):
