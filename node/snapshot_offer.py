@@ -12,6 +12,7 @@ Rules of this file
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ledger.blocks import Header, RecoveryRecord, decode_certificate, decode_header, header_hash, validators_hash
 from ledger.codec import encode
@@ -95,7 +96,9 @@ def check_offer(genesis: Genesis, offer: Snapshot) -> Target:
     trust = genesis_trust(genesis)
     validators = genesis.validators()
     sets = [validators]
-    for item in offer.transitions:
+    for item, above in zip_longest(offer.transitions, offer.transitions[1:]):
+        if item.following == validators and item.recovery is None and (above is None or above.recovery is None):
+            raise PeerError("BAD_OFFER", "a header that announces nothing")  # each costs a certificate
         trust = _followed(trust, item, validators)
         validators = item.following
         sets.append(validators)

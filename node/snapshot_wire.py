@@ -31,6 +31,8 @@ HEADERS_MAX: Final = 256
 RECEIPTS_MAX: Final = 16
 RECEIPTS_BYTES: Final = 4 << 20
 TRANSITIONS_MAX: Final = 4_096
+RECOVERY_SIGNATURES_MAX: Final = 4 * VALIDATORS_MAX
+"""All are verified before they are counted; q organisations with seats are enough."""
 OFFER_BYTES_MAX: Final = 8 << 20
 
 
@@ -189,6 +191,11 @@ def decode_offer(raw: bytes) -> Snapshot:
         and all(len(root) == HASH_BYTES for root in offer.roots)
         and len(offer.transitions) <= TRANSITIONS_MAX
         and all(1 <= len(item.following) <= VALIDATORS_MAX for item in offer.transitions)
+        and all(
+            len(item.recovery.signatures) <= RECOVERY_SIGNATURES_MAX
+            for item in offer.transitions
+            if item.recovery is not None
+        )
     )
     if not fine:
         raise PeerError("MALFORMED", "an offer out of range")

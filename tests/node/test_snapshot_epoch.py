@@ -15,7 +15,7 @@ from ledger.votes import Certificate, Commit, Seal, ValidatorEntry
 from node import blockstore
 from node.blockstore import BlockReader
 from node.snapshot_offer import check_offer, make_offer
-from node.snapshot_wire import GetSnapshot, Snapshot, decode_offer
+from node.snapshot_wire import RECOVERY_SIGNATURES_MAX, GetSnapshot, Snapshot, Transition, decode_offer
 from tests.ledger.chain import Chain, key, seed
 from tests.node.chains import open_chain
 from tests.node.snapshots import Holder, Joiner, grown
@@ -182,3 +182,28 @@ async def test_who_begins_a_true_epoch_with_validators_of_his_own_is_not_believe
     lie = replace(lie, transitions=(*offer.transitions[:-2], replace(plain, following=own)))
     with pytest.raises(PeerError, match="does not announce"):
         check_offer(crossed.genesis, lie)
+
+
+@pytest.mark.asyncio
+async def test_true_headers_that_announce_nothing_are_not_listened_to(crossed: Chain) -> None:
+    offer = await offer_of(crossed)
+    block = crossed.blocks[1]
+    idle = Transition(encode(block.header), encode(block.certificate), crossed.genesis.validators(), None)
+    for transitions in ((idle, *offer.transitions), (*offer.transitions[:1], idle)):
+        with pytest.raises(PeerError, match="announces nothing"):
+            check_offer(crossed.genesis, replace(offer, transitions=transitions))
+
+
+@pytest.mark.asyncio
+async def test_a_record_carries_so_many_signatures_and_not_one_more(crossed: Chain) -> None:
+    offer = await offer_of(crossed)
+    record = offer.transitions[1].recovery
+    assert record is not None
+    for count in (RECOVERY_SIGNATURES_MAX, RECOVERY_SIGNATURES_MAX + 1):
+        signatures = tuple((number.to_bytes(32, "big"), bytes(64)) for number in range(count))
+        long = encode(_with(offer, 1, recovery=replace(record, signatures=signatures)))
+        if count == RECOVERY_SIGNATURES_MAX:
+            assert len(decode_offer(long).transitions) == len(offer.transitions)
+        else:
+            with pytest.raises(PeerError, match="out of range"):
+                decode_offer(long)
