@@ -2,13 +2,16 @@
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from consensus.log import decode_log
 from consensus.records import FirstRecord
@@ -247,3 +250,21 @@ async def test_blocks_of_the_validity_window_stay_whatever_is_asked(tmp_path: Pa
         assert first_kept(live.nodes[NAME]._disk.store, 0) == 1
         [found] = await asked(live.nodes[NAME], "/prune", {"keep_blocks": 0})
         assert found["done"]["blocks"] == 0
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_leaves_during_a_backup_leaves_a_whole_backup_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, target = network_in(tmp_path), tmp_path / "backup"
+
+    async def gone(self: web.StreamResponse, data: bytes) -> None:
+        raise ConnectionResetError("Cannot write to closing transport")
+
+    async with running(network) as live:
+        await Hours(network).pass_by(1)
+        monkeypatch.setattr(web.StreamResponse, "write", gone)
+        with caplog.at_level(logging.WARNING), suppress(aiohttp.ClientError):
+            await asked(live.nodes[NAME], "/backup", {"target": str(target)})
+    assert read_manifest(target).height > 0
+    assert [record.getMessage() for record in caplog.records] == []
