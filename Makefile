@@ -50,6 +50,9 @@ sim-deep: $(STAMP) ## hours: 50,000 seeds, every boundary, every twin; stop and 
 	$(BIN)/huzhu simulate --scenario boundaries --resume $(SIM_DIR)/boundaries.jsonl
 	$(BIN)/huzhu simulate --scenario healing --resume $(SIM_DIR)/healing.jsonl
 	$(BIN)/huzhu simulate --twins 5 --resume $(SIM_DIR)/twins.jsonl
+	$(BIN)/huzhu simulate --twins 3 --twins-network lagging --resume $(SIM_DIR)/twins-lagging.jsonl
+	$(BIN)/huzhu simulate --twins 3 --twins-network late --resume $(SIM_DIR)/twins-late.jsonl
+	$(BIN)/huzhu simulate --twins 2 --twins-network fine --resume $(SIM_DIR)/twins-fine.jsonl
 	$(BIN)/huzhu simulate --seeds 0..49999 --resume $(SIM_DIR)/seeds.jsonl
 
 e2e: $(STAMP) ## real processes: a short demo, kill -9, pauses, cuts, full disks, rubbish input

@@ -12,7 +12,8 @@ import click
 from simulator.bugs import rule_of
 from simulator.latency import SIZES, SOURCE, LatencyRun, Row
 from simulator.runner import SCENARIOS, Report, Result, run_bugs, run_seeds
-from simulator.twins import ROUNDS_MAX, Search, search
+from simulator.twins.choices import ROUNDS_MAX
+from simulator.twins.search import KINDS, Search, search
 
 from .output import Exit, console, listing, output_option, table
 
@@ -65,6 +66,13 @@ class SeedRange(click.ParamType[Sequence[int]]):
     type=click.IntRange(1, ROUNDS_MAX),
     help="Every schedule of a network with a validator that runs twice, up to so many rounds.",
 )
+@click.option(
+    "--twins-network",
+    type=click.Choice(tuple(KINDS)),
+    default="in-step",
+    show_default=True,
+    help="Of --twins: rounds in step; groups that stay behind; votes sent again late; votes that one process hears.",
+)
 @click.option("--latency", is_flag=True, help="Model blocks over real distances, for 4 to 100 validators.")
 @output_option
 def simulate(
@@ -75,6 +83,7 @@ def simulate(
     resume: Path | None,
     bugs: bool,
     twins_rounds: int | None,
+    twins_network: str,
     latency: bool,
 ) -> int:
     """Run seeds of the simulator, or the cases of a scripted run.
@@ -85,7 +94,7 @@ def simulate(
     if bugs:
         return _bugs(run_bugs(seeds or range(BUG_SEEDS), nodes, processes=processes))
     if twins_rounds is not None:
-        return _twins(search(twins_rounds, processes=processes, resume=resume))
+        return _twins(search(twins_rounds, KINDS[twins_network], processes=processes, resume=resume))
     if latency:
         return _latency(SIZES if nodes is None else (nodes,))
     begun_s = time.perf_counter()

@@ -41,8 +41,6 @@ class Simulation:
 
     node_class: ClassVar[type[SimNode]] = SimNode
     """Of nodes that do not lie."""
-    light_replica: Callable[..., LightReplica] = LightReplica
-    """What makes a light chain."""
 
     def __init__(
         self, seed: int, nodes: int | None = None, *, plan: Plan | None = None, keep_log: bool = False
@@ -130,7 +128,7 @@ class Simulation:
     ) -> Callable[[], Replica]:
         """What makes the chain of one node: light, or by the real rules."""
         if not self.plan.real_ledger:
-            return lambda: self.light_replica(params, rows, self.scheme, rotated)
+            return lambda: LightReplica(params, rows, self.scheme, rotated)
         validators = tuple(GenesisValidator(row.validator_key, row.beacon_key) for row in rows.values())
         return LedgerReplica(founded(self.plan.n, params, validators)).again
 
