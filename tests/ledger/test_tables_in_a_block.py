@@ -116,9 +116,11 @@ def test_what_is_written_is_written_once() -> None:
     assert overlay.puts == before
 
 
-def test_a_row_may_be_changed_again_after_the_root() -> None:
+@pytest.mark.parametrize("direct", [False, True], ids=["through the overlay", "from what lies under it"])
+def test_a_row_may_be_changed_again_after_the_root(direct: bool) -> None:
     """Its page is read again from what the root has written."""
-    tables = Tables(Overlay(committed((Table.MEMBERS, rows_of(20)))))
+    store = committed((Table.MEMBERS, rows_of(20)))
+    tables = Tables(Overlay(store), store if direct else None)
     tables.put(Table.MEMBERS, 7, b"x")
     tables.root()
     assert tables.get(Table.MEMBERS, 7) == b"x"
