@@ -162,8 +162,8 @@ def test_a_seeded_bug_is_noticed_with_and_without_merging(
     few = [
         choice
         for choice in choices(fine=KINDS[kind].fine)
-        if choice.partition in (TOGETHER, WITHOUT_3, COPIES_APART) and choice.leader < 2 and choice.first == FIRST
-        if max(choice.hearing) < 2
+        if choice.partition in (TOGETHER, WITHOUT_3, COPIES_APART) and choice.leader == 1 and choice.first == FIRST
+        if choice.hearing in (ALL, LOST, Hearing(commits=3))
     ]
     monkeypatch.setattr(twins, "choices", lambda **_: few)
 
