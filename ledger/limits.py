@@ -28,6 +28,8 @@ EVIDENCE_BYTES_MAX: Final = 1_024
 """Largest encoded piece of evidence: two votes with their signatures take about 300."""
 
 VALIDATORS_MAX: Final = 128
+RECOVERY_SIGNATURES_MAX: Final = 4 * VALIDATORS_MAX
+"""Of a recovery record, all of which are verified before they are counted; q organisations with seats are enough."""
 VALIDITY_WINDOW_MS: Final = 600_000
 """A transaction is valid while ``block.time <= valid_until <= block.time + VALIDITY_WINDOW_MS``."""
 SALT_BYTES: Final = 16

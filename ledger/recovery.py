@@ -21,7 +21,7 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from .blocks import RecoveryRecord
 from .codec import encode
 from .errors import PeerError
-from .limits import VALIDATORS_MAX
+from .limits import RECOVERY_SIGNATURES_MAX, VALIDATORS_MAX
 from .rows import Validator
 from .signing import PUBLIC_KEY_BYTES, Domain, public_key, sign, signing_digest, verify
 from .state import State
@@ -66,6 +66,8 @@ def standing(record: RecoveryRecord, announced: Sequence[ValidatorEntry]) -> Sta
     Raises ``PeerError`` BAD_RECOVERY for a signature that does not verify or is not in its place.
     """
     keys = [key for key, _ in record.signatures]
+    if len(keys) > RECOVERY_SIGNATURES_MAX:
+        raise PeerError("BAD_RECOVERY", f"{len(keys)} signatures, {RECOVERY_SIGNATURES_MAX} are allowed")
     if any(low >= high for low, high in zip(keys, keys[1:], strict=False)):
         raise PeerError("BAD_RECOVERY", "the signatures are not strictly ascending by key")
     message = record_digest(record)

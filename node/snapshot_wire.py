@@ -11,7 +11,7 @@ from typing import Any, Final
 from ledger.blocks import RecoveryRecord
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, PeerError
-from ledger.limits import CERTIFICATE_BYTES_MAX, HEADER_BYTES_MAX, VALIDATORS_MAX
+from ledger.limits import CERTIFICATE_BYTES_MAX, HEADER_BYTES_MAX, RECOVERY_SIGNATURES_MAX, VALIDATORS_MAX
 from ledger.pages import NODE_BYTES, WIDTH
 from ledger.proofs import HASH_BYTES
 from ledger.subtrees import Subtree
@@ -31,8 +31,6 @@ HEADERS_MAX: Final = 256
 RECEIPTS_MAX: Final = 16
 RECEIPTS_BYTES: Final = 4 << 20
 TRANSITIONS_MAX: Final = 4_096
-RECOVERY_SIGNATURES_MAX: Final = 4 * VALIDATORS_MAX
-"""All are verified before they are counted; q organisations with seats are enough."""
 OFFER_BYTES_MAX: Final = 8 << 20
 
 

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ledger import recovery
 from ledger import transactions as tx
 from ledger.blocks import Body, Header, RecoveryRecord
 from ledger.blockwalk import BlockWalk
 from ledger.codec import encode
 from ledger.errors import PeerError, ProofFailed
 from ledger.light import ChainProof, HeaderWalk, Link, genesis_trust, make_chain, verify_chain
+from ledger.limits import RECOVERY_SIGNATURES_MAX
 from ledger.recovery import same_record, set_fault, standing, with_signature
 from ledger.rows import Validator
 from ledger.transactions import signed_digest
@@ -119,6 +121,28 @@ def test_a_forged_or_moved_signature_is_refused(chain: Chain) -> None:
         assert code(chain.view, replace(record, signatures=signatures)) == "BAD_RECOVERY"
     other = replace(record, head_height=record.head_height - 1)
     assert code(chain.view, other) == "BAD_RECOVERY", "the signatures are of another record"
+
+
+def test_more_signatures_than_anybody_needs_are_refused_before_one_is_verified(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[bytes] = []
+
+    def verify(key: bytes, message: bytes, signature: bytes) -> bool:
+        verified.append(key)
+        return True
+
+    monkeypatch.setattr(recovery, "verify", verify)
+    record, announced = signed(chain), chain.view.next_validators
+    for count in (RECOVERY_SIGNATURES_MAX, RECOVERY_SIGNATURES_MAX + 1):
+        verified.clear()
+        many = replace(record, signatures=tuple((index.to_bytes(32, "big"), bytes(64)) for index in range(count)))
+        if count > RECOVERY_SIGNATURES_MAX:
+            with pytest.raises(PeerError, match="signatures"):
+                standing(many, announced)
+            assert not verified
+        else:
+            assert not standing(many, announced).enough and len(verified) == count
 
 
 def test_standing_names_the_seats_that_have_signed(chain: Chain) -> None:

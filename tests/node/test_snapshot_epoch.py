@@ -6,6 +6,7 @@ from msgspec.structs import replace
 from ledger.blocks import RecoveryRecord, decode_header, header_hash, validators_hash
 from ledger.codec import encode
 from ledger.errors import PeerError
+from ledger.limits import RECOVERY_SIGNATURES_MAX
 from ledger.recovery import with_signature
 from ledger.signing import sign
 from ledger.store import Batch, MemoryStore
@@ -15,7 +16,7 @@ from ledger.votes import Certificate, Commit, Seal, ValidatorEntry
 from node import blockstore
 from node.blockstore import BlockReader
 from node.snapshot_offer import check_offer, make_offer
-from node.snapshot_wire import RECOVERY_SIGNATURES_MAX, GetSnapshot, Snapshot, Transition, decode_offer
+from node.snapshot_wire import GetSnapshot, Snapshot, Transition, decode_offer
 from tests.ledger.chain import Chain, key, seed
 from tests.node.chains import open_chain
 from tests.node.snapshots import Holder, Joiner, grown
