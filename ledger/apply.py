@@ -5,7 +5,7 @@
 store or a snapshot) that holds the state after its parent; nothing is written: ``Applied.batch`` is the one batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -103,12 +103,13 @@ def apply_block(
     view: HeightView,
     header: Header,
     parent_certificate: Certificate,
-    transactions: Iterable[tuple[bytes, Transaction]],
+    transactions: Sequence[tuple[bytes, Transaction]],
     evidence: tuple[Evidence, ...] = (),
 ) -> Applied:
     """Apply a *valid* block (``validity``) on top of ``view``; ``transactions`` are (id, decoded) in body order."""
     execution = begin_block(reader, view, header, parent_certificate, evidence)
     execution.run_deadlines()
+    execution.expect(transactions)
     for transaction_id, transaction in transactions:
         execution.deliver(transaction_id, transaction)
     return execution.finish()
@@ -122,6 +123,8 @@ def begin_block(
     evidence: tuple[Evidence, ...] = (),
 ) -> "BlockExecution":
     """Begin to apply a valid block: then ``run_deadlines`` once, ``deliver`` for each transaction, ``finish`` once.
+
+    ``expect`` may tell before what will be delivered: it makes that quicker.
 
     Another order raises ``InvariantViolation``.
     """
@@ -177,6 +180,11 @@ class BlockExecution:
         receipts = tuple(Receipt(key, OK, detail) for key, detail in done)
         self._receipts.extend(receipts)
         return receipts
+
+    def expect(self, transactions: Sequence[tuple[bytes, Transaction]]) -> None:
+        """Read what the transactions that come next will ask for, in one go; changes nothing."""
+        self._advance(_Step.DELIVERING, _Step.DELIVERING)
+        self._executor.expect(transaction for _, transaction in transactions)
 
     def deliver(self, transaction_id: bytes, transaction: Transaction) -> Receipt:
         """Execute one transaction. A refused one leaves no trace but its failed receipt."""

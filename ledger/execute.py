@@ -8,7 +8,7 @@ is looked up and put down once. A run must do what the rule does one by one, and
 anything, for a refusal in it takes nothing back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, Protocol
 
 from . import (
@@ -36,6 +36,7 @@ from . import (
 from . import transactions as tx
 from .sender import Sender, authorise
 from .state import State
+from .tables import Table
 from .transactions import Transaction
 
 Rule = Callable[[State, Any, Sender], tuple[int, ...]]
@@ -120,6 +121,10 @@ def execute(state: State, transaction: Transaction) -> tuple[int, ...]:
     return RULES[type(transaction.body)](state, transaction.body, sender)
 
 
+MEMBER_OF: Final[dict[type[Any], Callable[[Any], int]]] = {tx.Contribution: lambda body: body.member}
+"""Whose row the bodies with runs change."""
+
+
 class Executor:
     """Executes the transactions of a block in order, in runs where there are any; ``close`` it after the last."""
 
@@ -141,6 +146,11 @@ class Executor:
             authorise(self._state, transaction)
             self._senders.add(transaction.signer)
         return run.add(transaction.body)
+
+    def expect(self, transactions: Iterable[Transaction]) -> None:
+        """These come next: read what they change in one go. Does nothing that could be seen."""
+        found = ((MEMBER_OF.get(type(item.body)), item.body) for item in transactions)
+        self._state.base.open_pages(Table.MEMBERS, [member_of(body) for member_of, body in found if member_of])
 
     def _next(self, kind: type[Any]) -> Run | None:
         """Another kind: the run in progress is over; one of this kind begins, if it has runs."""

@@ -25,7 +25,7 @@ A row is 1 to 1 MiB: ICS-23 verifiers refuse an empty value.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from hashlib import sha256
 
@@ -271,6 +271,16 @@ class Tables(TableReader):
         if row is None:
             raise MissingRow(table, row_id, self._lengths[table])
         return row
+
+    def open_pages(self, table: Table, row_ids: Iterable[int]) -> None:
+        """Read the pages of rows that will be asked for, in the order of their keys, which is quicker than singly.
+
+        Ids of no rows are passed over, and so is what exceeds half of ``OPEN_PAGES_MAX``.
+        """
+        length, pages = self._lengths[table], self._open[table]
+        numbers = {row_id >> 4 for row_id in row_ids if 0 <= row_id < length}
+        for number in sorted(numbers.difference(pages))[: OPEN_PAGES_MAX // 2]:
+            self._load(table, number)
 
     def append(self, table: Table, value: bytes) -> int:
         """Add a row (1 to 1 MiB); returns its id."""
