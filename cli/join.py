@@ -18,8 +18,9 @@ from ledger.errors import OperatorError
 from ledger.genesis import GenesisOrganisation, GenesisValidator
 from ledger.protocol import NEWEST, OLDEST
 from ledger.votes import faults
+from node.addresses import parse_peer, split_address
 from node.bundle import BUNDLE_FILE, BUNDLE_VERSION, Bundle, BundlePeer, Read, read_bundle, write_bundle
-from node.config import Config, load, parse_overrides, parse_peer, split_address
+from node.config import Config, load, parse_overrides
 from node.founding import read_genesis, read_signatures
 from node.keys import KeyKind, KeyPair, generate, key_path, load_node_keys, read_key, write_key
 from node.passphrase import new_passphrase

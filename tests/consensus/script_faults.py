@@ -233,9 +233,17 @@ def _lie(liar: Actor, height: int, to: Actor) -> None:
 
 def _vote(script: Script, kind: str, hash: bytes, round: int, liar: str, name: str) -> None:
     index = script.actor(liar).index
-    message = (Prepare if kind == "prepare" else Commit)(1, round, hash)
-    signature = FAST.sign(seed_of(index), message.signing_digest(CHAIN_ID, 0))
-    signed = (SignedPrepare if kind == "prepare" else SignedCommit)(message, index, signature)
+
+    def signature(message: Prepare | Commit) -> bytes:
+        return FAST.sign(seed_of(index), message.signing_digest(CHAIN_ID, 0))
+
+    signed: SignedPrepare | SignedCommit
+    if kind == "prepare":
+        prepare = Prepare(1, round, hash)
+        signed = SignedPrepare(prepare, index, signature(prepare))
+    else:
+        commit = Commit(1, round, hash)
+        signed = SignedCommit(commit, index, signature(commit))
     script.actor(name).step(ev.Received(bytes([index]) * 32, index, signed))
 
 

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from ledger.errors import OperatorError
 from node import config as module
+from node.addresses import PeerAddress, parse_peer, split_address
 from node.config import (
     KEYS,
     KEYS_MAX,
-    PeerAddress,
     describe,
     load,
     load_with_sources,
-    parse_peer,
     render_default,
-    split_address,
 )
 
 PEER = "ab" * 32 + "@10.0.0.7:7040"
