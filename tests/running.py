@@ -64,9 +64,10 @@ def run(arguments: Sequence[str], **context: Any) -> Ended:
 
 
 def begin() -> None:
-    """Begin the file of a test run anew."""
+    """Begin the file of a test run anew. Workers inherit its absolute path, for some tests change the directory."""
     if FILE in os.environ:
-        path = Path(os.environ[FILE])
+        path = Path(os.environ[FILE]).absolute()
+        os.environ[FILE] = str(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
 
