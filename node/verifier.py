@@ -249,14 +249,17 @@ class Verifier:
 
     async def run(self) -> None:
         """Keep the workers running until cancelled. Raises ``OperatorError`` VERIFIER_FAILED when they cannot run."""
+        failures: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self._count):
                     group.create_task(self._keep_worker(number), name=f"verifier-{number}")
-        except* OperatorError as errors:
-            raise errors.exceptions[0] from None
+        except* OperatorError as errors:  # raised below: Python before 3.11.4 wraps in a group what is raised here
+            failures.extend(errors.exceptions)
         finally:
             self._shut()
+        if failures:
+            raise failures[0]
 
     def _shut(self) -> None:
         self._closed = True
