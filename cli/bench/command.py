@@ -24,7 +24,7 @@ from .scenarios import SCENARIOS, Bench
 from .sync import sync
 
 SIGNED_PER_SECOND: Final = 4_000
-"""So many contributions are signed before a saturated run for each of its seconds ..."""
+"""So many contributions are signed before a saturated run for each of its seconds, twice in ``overload`` ..."""
 SIGNED_MAX: Final = 200_000
 """... and at most so many: each is another member, and they are valid for five minutes."""
 _ALWAYS: Final = ("committed_tps", "offered_tps", "rejected", "latency_ms")
@@ -139,7 +139,8 @@ async def _prepare(run: Bench, scenario: str, members: int | None) -> None:
             async with prepare.client(run.network) as ledger:
                 await prepare.enrol(ledger, members)
         return
-    wanted = max(prepare.MEMBERS_MIN, members or min(SIGNED_MAX, int(run.seconds * (run.rate or SIGNED_PER_SECOND))))
+    seconds = run.seconds * (2 if scenario == "overload" else 1)
+    wanted = max(prepare.MEMBERS_MIN, members or min(SIGNED_MAX, int(seconds * (run.rate or SIGNED_PER_SECOND))))
     async with prepare.client(run.network) as ledger:
         period, share_fen = await prepare.settle(ledger, wanted)
     run.signed.extend(prepare.contributions(run.network, period, share_fen, range(1, wanted)))

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final
 
 import aiohttp
@@ -32,7 +33,7 @@ _AGAIN: Final = frozenset({"MEMPOOL_FULL", "QUOTA_EXCEEDED", "NOT_READY", "RATE_
 
 
 class Supply:
-    """The signed transactions, and those that come back because a node had no room for them."""
+    """The signed transactions; first those that came back because a node had no room for them: they cost no signature."""
 
     def __init__(self, fresh: Iterable[bytes]) -> None:
         self._fresh: Iterator[bytes] = iter(fresh)
@@ -40,14 +41,8 @@ class Supply:
 
     def take(self, count: int) -> list[bytes]:
         """Up to ``count``; none when there is nothing left."""
-        taken: list[bytes] = []
-        while len(taken) < count:
-            raw = next(self._fresh, None)
-            if raw is None:
-                break
-            taken.append(raw)
-        while len(taken) < count and self._again:
-            taken.append(self._again.popleft())
+        taken = [self._again.popleft() for _ in range(min(count, len(self._again)))]
+        taken.extend(islice(self._fresh, count - len(taken)))
         return taken
 
     def put_back(self, raws: Iterable[bytes]) -> None:
