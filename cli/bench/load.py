@@ -33,7 +33,7 @@ _AGAIN: Final = frozenset({"MEMPOOL_FULL", "QUOTA_EXCEEDED", "NOT_READY", "RATE_
 
 
 class Supply:
-    """The signed transactions; first those that came back because a node had no room for them: they cost no signature."""
+    """The signed transactions; first those that came back, for a node had no room for them: they cost no signature."""
 
     def __init__(self, fresh: Iterable[bytes]) -> None:
         self._fresh: Iterator[bytes] = iter(fresh)
