@@ -6,6 +6,7 @@ from types import FrameType
 
 import pytest
 
+from ledger.calendar import day_from_civil, start_of_day
 from tests.e2e.network import LiveNetwork
 from tests.e2e.reporting import LINES
 
@@ -27,6 +28,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
     """Four validators, and three observers that nobody has started yet."""
     with LiveNetwork(tmp_path_factory.mktemp("shared") / "net", observers=3) as network:
         yield network
+
+
+@pytest.fixture(scope="session")
+def stepped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNetwork]:
+    """Four validators whose ledger time goes when it is told to, for what organisations decide."""
+    begin_ms = start_of_day(day_from_civil(2018, 10, 16))
+    with LiveNetwork(tmp_path_factory.mktemp("clocked") / "net", clock_ms=begin_ms) as network:
+        yield network
+
+
+@pytest.fixture
+def clocked(stepped: LiveNetwork) -> LiveNetwork:
+    """That network with its four validators ready."""
+    return stepped.up()
 
 
 @pytest.fixture

@@ -191,6 +191,25 @@ class LiveNode:
         """Of the newest block."""
         return int(self.status()["height"])
 
+    @property
+    def signing(self) -> bool:
+        """Whether it answers, and says that it votes."""
+        try:
+            return bool(self.status()["signing"])
+        except (OSError, HTTPException):
+            return False
+
+    def await_signing(self, seconds: float = READY_SECONDS) -> None:
+        """Wait until it votes."""
+        until(lambda: self.signing, seconds, f"{self.name} votes")
+
+    def stop(self) -> None:
+        """SIGTERM, and a clean end. Raises ``EndToEndError``."""
+        self.signal(signal.SIGTERM)
+        status = self.wait()
+        if status != 0:
+            raise EndToEndError(f"{self.name} ended with {status}")
+
     def report(self) -> str:
         """Where it is and the end of its log, for failure messages."""
         where = "not running"
@@ -349,6 +368,19 @@ class LiveNetwork:
             return heads[0] if all(head == heads[0] for head in heads) else None
 
         return until(agreed, seconds, f"{', '.join(node.name for node in asked)} agree on the head")
+
+    def await_vote_of(
+        self, node: LiveNode, *, silent: LiveNode, seen_by: LiveNode, seconds: float = COMMIT_SECONDS
+    ) -> None:
+        """With ``silent`` paused three of four are left: nothing is decided without the vote of ``node``, and it is."""
+        silent.pause()
+        height = max(each.height for each in self.validators if each is not silent)
+        self.await_height(height + 4, seen_by, node, seconds=seconds)
+        silent_index, index = self.index(silent.name), self.index(node.name)
+        for signers in map(seen_by.api.signers, range(height + 2, height + 5)):
+            if index not in signers or silent_index in signers:
+                raise EndToEndError(f"validators {sorted(signers)} signed while {silent.name} was silent")
+        silent.resume()
 
     def index(self, name: str) -> int:
         """The validator's position in the set."""

@@ -1,9 +1,6 @@
 """A fifth organisation joins a loaded network in three commands plus approvals, becomes a validator, and then the first
 four are restarted one by one without a pause longer than one timeout (issue 6, "Must hold")."""
 
-import signal
-from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +8,13 @@ import pytest
 
 from cli.ports import HOST, hold_ports
 from cli.testnet import default_params
-from ledger.calendar import MS_PER_DAY, day_from_civil, start_of_day
-from ledger.governance import OBJECTION_DAYS
-from ledger.transactions import AdvanceClock
+from ledger.calendar import day_from_civil, start_of_day
 from node.keys import KeyKind, key_path, read_key
 from tests.e2e.api import Api
 from tests.e2e.command import Ran, in_json
+from tests.e2e.decisions import asks, objection_passes
 from tests.e2e.load import Load
-from tests.e2e.network import READY_SECONDS, VALIDATORS, LiveNetwork, LiveNode, until
+from tests.e2e.network import VALIDATORS, LiveNetwork, LiveNode, until
 
 pytestmark = pytest.mark.e2e
 
@@ -38,7 +34,6 @@ class Newcomer:
             self.node = LiveNode(NAME, place / NAME, Api(f"http://{HOST}:{api}"), (HOST, p2p), False)
         network.nodes[NAME] = self.node  # so that it is closed with the others, and its log shown
         self.bundle = place / "bundle.huzhu"
-        self.day = 0
 
     @property
     def application(self) -> Path:
@@ -76,33 +71,13 @@ class Newcomer:
 
     def org(self, verb: str, *arguments: str | Path, by: str) -> dict[str, Any]:
         """``huzhu org VERB`` by an organisation, at its own node."""
-        node = self.network.nodes[by].api.url
-        ran = in_json("org", verb, *arguments, "--key", self.key_file(by), "--node", node)
-        assert ran.exit_code == 0, ran
-        return ran.json
-
-    def objection_passes(self) -> None:
-        """Ledger time goes past the regulator's window."""
-        self.day += OBJECTION_DAYS + 1
-        clock = read_key(key_path(self.network.directory / "keys", KeyKind.CLOCK))
-        raw = self.network.sign(AdvanceClock(BEGIN_MS + self.day * MS_PER_DAY), clock)
-        answer = self.network.nodes["bank"].api.submit(raw, timeout=20, seconds=25)
-        assert answer.json().get("code") == "OK", answer.json()
+        return asks(self.network, by, "org", verb, *arguments, key=self.key_file(by))
 
 
 def why(node: LiveNode, key: str) -> dict[str, Any]:
     ran = in_json("peers", "why", key, "--node", node.api.url)
     assert ran.exit_code == 0, ran
     return ran.json
-
-
-def votes(node: LiveNode) -> bool:
-    """Whether it is a validator that signs."""
-    try:
-        status = node.status()
-    except (OSError, HTTPException):
-        return False
-    return bool(status["role"] == "validator" and status["signing"])
 
 
 def test_a_fifth_organisation_joins_a_loaded_network_and_becomes_a_validator_then_all_are_restarted(
@@ -137,7 +112,7 @@ def test_a_fifth_organisation_joins_a_loaded_network_and_becomes_a_validator_the
         newcomer.await_stage("application open", approvals=2)
         assert newcomer.org("approve", str(proposal), by="assessor-east")["state"] == "PASSED"
         newcomer.await_stage("application passed", approvals=3)
-        newcomer.objection_passes()
+        objection_passes(network)
 
         # an observer, by snapshot
         newcomer.await_stage("in sync", role="observer")
@@ -154,20 +129,19 @@ def test_a_fifth_organisation_joins_a_loaded_network_and_becomes_a_validator_the
         promotion = newcomer.org("promote", str(number), "--card", newcomer.application, by="platform")["proposal"]
         for name in ("bank", "assessor-east", NAME):
             newcomer.org("approve", str(promotion), by=name)
-        newcomer.objection_passes()
-        until(partial(votes, newcomer.node), JOIN_SECONDS, "the newcomer votes")
+        objection_passes(network)
+        newcomer.node.await_signing(JOIN_SECONDS)
         load.await_more(50, 30)
 
         # the first four are restarted one by one
         first = member.height
         for name in VALIDATORS:
             node = network.nodes[name]
-            node.signal(signal.SIGTERM)
-            assert node.wait() == 0
+            node.stop()
             load.await_more(20, 30)
             node.start()
             network.await_ready(node)
-            until(partial(votes, node), READY_SECONDS, f"{name} votes again")
+            node.await_signing()
             load.await_more(20, 30)
         load.stop()
         network.await_agreement(*network.nodes.values())

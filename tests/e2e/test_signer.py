@@ -6,7 +6,6 @@ The signer alone holds keys and record. Whichever of the two dies, nothing is si
 import os
 import signal
 import subprocess
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -92,14 +91,8 @@ def split(node: LiveNode, place: Path) -> LiveSigner:
 
 
 def votes_are_needed_and_there(network: LiveNetwork, node: LiveNode) -> None:
-    """With another validator silent, three of four are left: nothing is decided without the vote of ``node``."""
     silent, seen_by = (network.nodes[name] for name in ("assessor-west", "platform"))
-    silent.pause()
-    height = max(seen_by.height, node.height)
-    network.await_height(height + 4, seen_by, node, seconds=CATCH_UP_SECONDS)
-    index = network.index(node.name)
-    assert all(index in seen_by.api.signers(at) for at in range(height + 2, height + 5))
-    silent.resume()
+    network.await_vote_of(node, silent=silent, seen_by=seen_by, seconds=CATCH_UP_SECONDS)
 
 
 def test_a_signer_and_its_node_are_killed_under_load_and_contradict_nothing(tmp_path: Path) -> None:
@@ -131,8 +124,7 @@ def test_a_signer_and_its_node_are_killed_under_load_and_contradict_nothing(tmp_
             network.await_agreement()
             watch.look()
             assert not (node.home / "data" / "signing.log").exists(), "the node keeps no record of its own"
-            node.signal(signal.SIGTERM)
-            assert node.wait() == 0
+            node.stop()
             assert signer.end(signal.SIGTERM) == 0
 
 
@@ -141,11 +133,7 @@ def come_back(network: LiveNetwork, node: LiveNode, watch: Watch) -> None:
     signed = len(list(promises(watch.path.read_bytes())))
     node.start()
     network.await_ready(node)
-    until(partial(_signs, node), CATCH_UP_SECONDS, "it signs again")
+    node.await_signing(CATCH_UP_SECONDS)
     votes_are_needed_and_there(network, node)
     watch.look()
     assert len(list(promises(watch.path.read_bytes()))) > signed
-
-
-def _signs(node: LiveNode) -> bool:
-    return bool(node.status()["signing"])

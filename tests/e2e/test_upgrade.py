@@ -6,24 +6,18 @@ back on the same home when the new one is installed.
 """
 
 import shutil
-from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 import ledger.protocol
-from ledger.calendar import MS_PER_DAY, day_from_civil, start_of_day
-from ledger.governance import OBJECTION_DAYS
-from ledger.transactions import AdvanceClock
-from node.keys import KeyKind, key_path, read_key
 from tests.e2e.command import huzhu, in_json
-from tests.e2e.network import STOP_SECONDS, LiveNetwork, LiveNode, until
+from tests.e2e.decisions import decide
+from tests.e2e.network import STOP_SECONDS, LiveNetwork, LiveNode
 
 pytestmark = pytest.mark.e2e
 
-BEGIN_MS: Final = start_of_day(day_from_civil(2018, 10, 16))
 ROOT: Final = Path(ledger.protocol.__file__).parents[1]
 PACKAGES: Final = ("ledger", "consensus", "p2p", "node", "cli", "simulator", "configs")
 OLD: Final = "assessor-west"
@@ -50,61 +44,42 @@ def speaks(node: LiveNode) -> dict[str, Any]:
     return found
 
 
-def signs(node: LiveNode) -> bool:
-    try:
-        return bool(node.status()["signing"])
-    except (OSError, HTTPException):
-        return False
-
-
-def test_an_old_release_stops_before_the_height_and_comes_back_as_the_new_one(tmp_path: Path) -> None:
+def test_an_old_release_stops_before_the_height_and_comes_back_as_the_new_one(
+    tmp_path: Path, clocked: LiveNetwork
+) -> None:
     release = {"PYTHONPATH": str(old_release(tmp_path / "old"))}
     assert "protocol 1 to 1" in huzhu("--version", environ=release).stdout
-    with LiveNetwork(tmp_path / "net", clock_ms=BEGIN_MS) as network:
-        old, asked = network.nodes[OLD], network.nodes["platform"]
-        old.prefix = ["env", *(f"{name}={value}" for name, value in release.items())]
-        network.up()
-        until(partial(signs, old), CATCH_UP_SECONDS, "the old release votes beside the new ones")
-        height = asked.height + AHEAD
-        decide(network, height)
-        network.await_agreement()
+    network = clocked
+    old, asked = network.nodes[OLD], network.nodes["platform"]
+    old.stop()
+    old.prefix = ["env", *(f"{name}={value}" for name, value in release.items())]
+    network.up()
+    old.await_signing(CATCH_UP_SECONDS)
+    height = asked.height + AHEAD
+    decide(network, "gov", "upgrade", "2", "--height", str(height))
+    network.await_agreement()
 
-        needed = f"protocol 2 is needed from height {height}; this program speaks 1"
-        assert (speaks(old)["upgrade_needed"], speaks(asked)["upgrade_needed"]) == (needed, None)
-        assert "\nhuzhu_upgrade_needed 1.0\n" in old.api.request("GET", "/metrics").body.decode()
-        doctor = in_json("doctor", "--home", old.home, "--quick")
-        assert "UPGRADE_AHEAD" in {finding["code"] for finding in doctor.json["findings"]}
+    needed = f"protocol 2 is needed from height {height}; this program speaks 1"
+    assert (speaks(old)["upgrade_needed"], speaks(asked)["upgrade_needed"]) == (needed, None)
+    assert "\nhuzhu_upgrade_needed 1.0\n" in old.api.request("GET", "/metrics").body.decode()
+    doctor = in_json("doctor", "--home", old.home, "--quick")
+    assert "UPGRADE_AHEAD" in {finding["code"] for finding in doctor.json["findings"]}
 
-        while asked.height < height - 3:
-            network.commit_one(asked)
-        assert signs(old), "it votes up to the last block below the height"
-        while asked.height < height + 2:
-            network.commit_one(asked)
-        assert old.wait(STOP_SECONDS) == 3
-        assert f"protocol 2 is needed from height {height}" in old.log_tail()
-        assert "PROTOCOL_UPGRADE_NEEDED" in old.log_tail()
-        versions = [asked.api.get(f"/v1/blocks/{at}")["header"]["version"] for at in (height - 1, height)]
-        assert versions == [1, 2]
-        again = in_json("start", "--home", old.home, environ=release)
-        assert (again.exit_code, again.error["code"]) == (3, "PROTOCOL_UPGRADE_NEEDED"), "nothing is opened by it"
+    while asked.height < height - 3:
+        network.commit_one(asked)
+    assert old.signing, "it votes up to the last block below the height"
+    while asked.height < height + 2:
+        network.commit_one(asked)
+    assert old.wait(STOP_SECONDS) == 3
+    assert f"protocol 2 is needed from height {height}" in old.log_tail()
+    assert "PROTOCOL_UPGRADE_NEEDED" in old.log_tail()
+    versions = [asked.api.get(f"/v1/blocks/{at}")["header"]["version"] for at in (height - 1, height)]
+    assert versions == [1, 2]
+    again = in_json("start", "--home", old.home, environ=release)
+    assert (again.exit_code, again.error["code"]) == (3, "PROTOCOL_UPGRADE_NEEDED"), "nothing is opened by it"
 
-        old.prefix = []
-        network.up([OLD])
-        until(partial(signs, old), CATCH_UP_SECONDS, "with the new release it votes again")
-        network.commit_one(old)
-        network.await_agreement()
-
-
-def decide(network: LiveNetwork, height: int) -> None:
-    """The organisations decide protocol 2 from ``height`` on, and the regulator's week passes."""
-    for name, what in (("platform", ["upgrade", "2", "--height", str(height)]), ("bank", []), ("assessor-east", [])):
-        words = what or ["vote", "0"]
-        key, node = network.key_files[name], network.nodes[name].api.url
-        ran = in_json("gov", *words, "--key", key, "--node", node)
-        assert ran.exit_code == 0, ran
-    assert ran.json["state"] == "PASSED"
-    clock = read_key(key_path(network.directory / "keys", KeyKind.CLOCK))
-    raw = network.sign(AdvanceClock(BEGIN_MS + (OBJECTION_DAYS + 1) * MS_PER_DAY), clock)
-    answer = network.nodes["bank"].api.submit(raw, timeout=20, seconds=25)
-    assert answer.json().get("code") == "OK", answer.json()
-    network.commit_one(network.nodes["bank"])
+    old.prefix = []
+    network.up([OLD])
+    old.await_signing(CATCH_UP_SECONDS)
+    network.commit_one(old)
+    network.await_agreement()
