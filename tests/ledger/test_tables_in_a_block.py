@@ -30,6 +30,10 @@ class Watched(Overlay):
     def read_pages(self) -> int:
         return sum(count for key, count in self.reads.items() if key[:1] == ROWS)
 
+    def pages_in_order(self, table: Table) -> list[int]:
+        """Numbers of the table's pages that were read, in the order of their first reading."""
+        return [int.from_bytes(key[2:], "big") for key in self.reads if key[:2] == ROWS + bytes((table,))]
+
 
 @pytest.mark.parametrize("size", [0, 16, 32])
 def test_the_row_behind_a_full_page_is_missing_and_not_lost(size: int) -> None:
@@ -93,6 +97,26 @@ def test_pages_that_were_only_read_are_let_go_when_too_many_are_open(monkeypatch
     tables.get(Table.PLANS, 16)
     assert overlay.read_pages() == 5, "one that was read is let go"
     assert tables.root() == slow_state_root({Table.PLANS: [b"changed", *rows[1:]]})
+
+
+def test_pages_asked_for_together_are_read_once_in_the_order_of_their_keys_half_as_many_as_may_be_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    overlay = Watched(committed((Table.MEMBERS, rows_of(112))))
+    tables = Tables(overlay)
+    tables.get(Table.MEMBERS, 40)
+    tables.open_pages(Table.MEMBERS, [-1, 112, 200])
+    assert overlay.pages_in_order(Table.MEMBERS) == [2], "ids of no rows are passed over"
+    tables.open_pages(Table.MEMBERS, [111, 47, 0, 111, 16])
+    assert overlay.pages_in_order(Table.MEMBERS) == [2, 0, 1, 6]
+    assert overlay.read_pages() == 4
+    assert [tables.get(Table.MEMBERS, row_id) for row_id in (0, 16, 111)] == [rows_of(112)[at] for at in (0, 16, 111)]
+    assert overlay.read_pages() == 4, "nothing is read again"
+
+    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    overlay = Watched(committed((Table.MEMBERS, rows_of(112))))
+    Tables(overlay).open_pages(Table.MEMBERS, range(96))
+    assert overlay.pages_in_order(Table.MEMBERS) == [0, 1, 2, 3]
 
 
 def test_a_page_that_was_only_read_is_not_written() -> None:
