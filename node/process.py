@@ -5,6 +5,7 @@ import signal
 
 from ledger.errors import InvariantViolation
 
+from .allocator import give_large_blocks_back
 from .app import Node
 from .config import Config
 
@@ -27,5 +28,6 @@ async def _run(config: Config) -> None:
 
 def run(config: Config) -> int:
     """Run the node of ``config`` until SIGTERM or SIGINT; the exit status. Raises ``OperatorError``."""
+    give_large_blocks_back()
     asyncio.run(_run(config))
     return 0
