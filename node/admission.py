@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol
@@ -91,8 +91,6 @@ class _Slice:
 
     own: dict[int, _Checked]
     """By place in the list."""
-    head_ms: int
-    """Consensus time of the head when ``own`` was checked: another one means that blocks were committed since."""
     verdicts: asyncio.Task[list[bool]] | None = None
     followers: asyncio.Future[dict[bytes, Outcome]] | None = None
     """What others wait for who brought one of ``own`` again; made when there is one."""
@@ -143,11 +141,12 @@ class Admission:
         """id -> bytes of what lies in the inbox and of the list being checked."""
         self._inbox_bytes_max = inbox_bytes_max
         self._steps = steps if steps is not None else Steps()
+        self._overtaken: set[bytes] = set()
+        """What a block has brought while its signature was being verified here."""
         self._decoder = decoder if decoder is not None else Decoder(self._steps)
         self._hashing, self._decoding = self._steps.of("hash"), self._steps.of("decode")
         self._admitting, self._entering = self._steps.of("admit"), self._steps.of("enter")
         self.door = Door()
-        """Told of each block by the node."""
         self.counts: Counter[tuple[Source, str]] = Counter()
         """Transactions by source and outcome; admitted ones as OK, repeated ones as KNOWN."""
 
@@ -167,6 +166,11 @@ class Admission:
         self._coming.update(zip(ids, raws, strict=True))
         self._inbox.put_nowait(_Offered(raws, ids, source, done))
         return True
+
+    def committed(self, ids: Collection[bytes], left: int, now_s: float) -> None:
+        """A block was committed, with these transactions; ``left`` wait still. To be told of every block."""
+        self._overtaken |= self._in_flight.keys() & ids
+        self.door.committed(len(ids), left, now_s)
 
     async def run(self) -> None:
         """Check what was offered, list by list, until cancelled."""
@@ -260,12 +264,12 @@ class Admission:
         followed: dict[int, asyncio.Future[dict[bytes, Outcome]]],
     ) -> _Slice:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
-        begun = _Slice({}, self._chain.head_time_ms)
+        begun, head_ms = _Slice({}), self._chain.head_time_ms
         with self._admitting:
             wanted = self._wanted(places, ids, source, outcomes, followed)
             with self._decoding:
                 decoded = [self._decoded(ids[at], raws[at]) for at in wanted]
-            latest_ms = max(begun.head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
+            latest_ms = max(head_ms, self._clock_ms()) + VALIDITY_WINDOW_MS
             for at, transaction in zip(wanted, decoded, strict=True):
                 tx_id = ids[at]
                 if tx_id in self._in_flight:  # twice in this list
@@ -274,7 +278,7 @@ class Admission:
                 try:
                     if isinstance(transaction, TransactionRejected):
                         raise transaction
-                    self._check(tx_id, raws[at], transaction, begun.head_ms, latest_ms)
+                    self._check(tx_id, raws[at], transaction, head_ms, latest_ms)
                     begun.own[at] = (tx_id, raws[at], transaction)
                     self._in_flight[tx_id] = begun
                 except TransactionRejected as rejected:
@@ -336,6 +340,7 @@ class Admission:
     def _release(self, piece: _Slice, results: Iterable[Outcome]) -> None:
         for tx_id, _, _ in piece.own.values():
             del self._in_flight[tx_id]
+            self._overtaken.discard(tx_id)
         if piece.followers is not None:
             piece.followers.set_result({outcome.id: outcome for outcome in results})
 
@@ -363,12 +368,11 @@ class Admission:
         entered: list[bytes] = []
         now_ms = self._clock_ms()
         with self._entering:
-            moved = self._chain.head_time_ms != piece.head_ms
             for (at, (tx_id, raw, transaction)), valid in zip(piece.own.items(), verdicts, strict=True):
                 try:
                     if not valid:
                         raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
-                    if moved and self._chain.seen(tx_id):  # committed by others while we verified
+                    if tx_id in self._overtaken:
                         raise TransactionRejected("DUPLICATE", "it is in a block already")
                     self._mempool.add(tx_id, raw, transaction, now_ms)
                     entered.append(tx_id)

@@ -421,7 +421,7 @@ class Node:
             self.mempool.forget_announcements()
 
     def _settled(self, committed: Committed) -> None:
-        self.admission.door.committed(len(committed.ids), len(self.mempool), self.clock.monotonic_s())
+        self.admission.committed(committed.ids, len(self.mempool), self.clock.monotonic_s())
         self.waiters.settled((*committed.ids, *committed.expired), lambda: _results(committed))
 
     def _own_index(self) -> int | None:
@@ -487,7 +487,7 @@ class Node:
         return self.sync.blocks_behind <= READY_BLOCKS_BEHIND
 
     def seen(self, tx_id: bytes) -> bool:
-        """Whether the transaction was committed."""
+        """Whether the transaction was committed within the validity window."""
         return self.chain.seen(tx_id)
 
 

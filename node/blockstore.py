@@ -33,6 +33,7 @@ _HEIGHT_OF: Final = BLOCKS + b"H"
 _TRANSACTION: Final = BLOCKS + b"t"
 _TRANSITION: Final = BLOCKS + b"T"
 _MINUTE_MS: Final = 60_000
+ID_BYTES: Final = 32
 
 
 class HeadRecord(Wire, frozen=True):
@@ -145,6 +146,11 @@ class BlockReader:
     def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
         """Whether the id was committed and has not expired since."""
         return self._reader.get(seen_key(tx_id, valid_until_ms)) is not None
+
+    def seen_ids(self, time_ms: int) -> Iterator[bytes]:
+        """The ids that were committed and may still be valid in a block after ``time_ms``."""
+        for key, _ in self._reader.scan(_at(SEEN, _minute(time_ms)), prefix_stop(SEEN)):
+            yield key[-ID_BYTES:]
 
     def expired_seen(self, minute_from: int, time_ms: int) -> Iterator[bytes]:
         """Keys of seen ids from ``minute_from`` on that no block after ``time_ms`` can hold any more."""

@@ -50,6 +50,7 @@ from .checking import CheckedBlock, Checker, check_spoken, proposed_body
 from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
+from .seen import SeenFilter
 from .steps import Steps
 from .verified import TransactionVerifier
 from .wire import RawBlock
@@ -140,8 +141,10 @@ class Chain:
         self._on_committing = on_committing
         self.protocol_newest = protocol_newest
         self._steps = steps if steps is not None else Steps()
+        self._seen = SeenFilter()
+        self._seen.begin(self.blocks.seen_ids(view.header.time_ms), view.header.time_ms)
         self._checker = Checker(
-            blocks=self.blocks,
+            seen=self._seen_in_a_block,
             mempool=mempool,
             signatures=signatures,
             decoder=decoder if decoder is not None else Decoder(self._steps),
@@ -224,8 +227,12 @@ class Chain:
         return None
 
     def seen(self, tx_id: bytes) -> bool:
-        """Whether the transaction was committed."""
-        return self.blocks.place_of(tx_id) is not None
+        """Whether the transaction was committed within the validity window."""
+        return self._seen.may_hold(tx_id) and self.blocks.place_of(tx_id) is not None
+
+    def _seen_in_a_block(self, tx_id: bytes, valid_until_ms: int) -> bool:
+        """Whether a block holds the transaction already: the rule, for one that may stand in the next block."""
+        return self._seen.may_hold(tx_id) and self.blocks.seen(tx_id, valid_until_ms)
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` after each commit, in the order of registration; it may not raise."""
@@ -414,6 +421,7 @@ class Chain:
             self.certified, self.current = self.current, StateView(store.snapshot(), block.height)
             self._checker.head_moved()
             ids = tuple(tx_id for tx_id, _ in block.transactions)
+            self._seen.add(ids, block.header.time_ms)
             expired = self.mempool.remove_committed(ids, block.header.time_ms)
             if waits_for_older:
                 self.mempool.forget_all()

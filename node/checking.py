@@ -8,7 +8,7 @@ Rules of this file
 * What is wrong with a block is a ``PeerError``; what that means, a refused proposal or our own bug, the caller knows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +23,6 @@ from ledger.transactions import Transaction
 from ledger.validity import HeightView
 
 from .ahead import AheadBlock, Decoded
-from .blockstore import BlockReader
 from .decoded import Decoder
 from .mempool import Mempool
 from .steps import Steps
@@ -52,14 +51,15 @@ class Checker:
     def __init__(
         self,
         *,
-        blocks: BlockReader,
+        seen: Callable[[bytes, int], bool],
         mempool: Mempool,
         signatures: TransactionVerifier,
         decoder: Decoder,
         steps: Steps,
         protocol_newest: int,
     ) -> None:
-        self._blocks = blocks
+        """``seen``: whether a block holds the transaction of an id and a ``valid_until`` already."""
+        self._seen = seen
         self._mempool = mempool
         self._signatures = signatures
         self._decoder = decoder
@@ -108,7 +108,7 @@ class Checker:
             validity.check_body(view, header, body, transactions, body_bytes=len(body_raw), verifies=verifies)
             for tx_id, transaction in transactions:
                 # What waits in the mempool was not committed: a commit removes it from there.
-                if tx_id not in self._mempool and self._blocks.seen(tx_id, transaction.valid_until_ms):
+                if tx_id not in self._mempool and self._seen(tx_id, transaction.valid_until_ms):
                     raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
         if ahead is None or not ahead.verified:
             await self._verify(view.epoch, body.transactions, transactions)
