@@ -3,6 +3,8 @@
 For a node whose newest block it must execute once more: a program with a mended bug, a database of which its operator
 is not sure. A decided block stays decided, and the signing record stays as it is: at that height this validator says
 nothing that it has not said. The consortium's own roll-back, to go on with other blocks, is `huzhu recover`.
+
+A validator that decides alone decides its newest block again from its record; deeper it is refused: nobody has them.
 """
 
 from pathlib import Path
@@ -11,8 +13,12 @@ from typing import Any
 import click
 
 from ledger.errors import OperatorError
+from ledger.genesis import Genesis
+from ledger.store import Reader
 from node.blockstore import BlockReader
-from node.config import load
+from node.config import Config, load
+from node.keys import list_keys
+from node.resume import view_of
 from node.rollback import DroppedBlock, above, take_back
 
 from .init import home_option
@@ -30,11 +36,21 @@ def rollback(home: Path, to: int | None, yes: bool) -> None:
 
     A node remembers how to undo its newest blocks only; further back, use `huzhu reset`.
     """
-    with stopped_database(load(home)) as (store, _):
+    config = load(home)
+    with stopped_database(config) as (store, genesis):
         head = BlockReader(store).head()
         if head is None or head.height == 0:
             raise OperatorError("NO_BLOCKS", "the database holds no block yet", "", "`huzhu start`", exit_code=1)
         height = head.height - 1 if to is None else to
+        if height < head.height - 1 and _decides_alone(config, store, genesis):
+            raise OperatorError(
+                "DECIDES_ALONE",
+                f"the blocks above {height} would be taken back, and no other validator has them",
+                f"this one signs nothing below block {head.height} again: the chain would stand still",
+                "take back the newest block alone, which its record decides again; or, when an observer has them all, "
+                "`huzhu reset`",
+                exit_code=1,
+            )
         if not yes:
             raise _not_confirmed(above(store, height), height)
         dropped = take_back(store, height)
@@ -51,6 +67,13 @@ def rollback(home: Path, to: int | None, yes: bool) -> None:
     lines = [tuple(_shown(block).values()) for block in dropped]
     short = {name.replace("_", " "): value for name, value in data.items() if name != "dropped"}
     console().result(data, f"{listing(short)}\n\ntaken back:\n{table(('height', 'hash', 'transactions'), lines)}")
+
+
+def _decides_alone(config: Config, store: Reader, genesis: Genesis) -> bool:
+    """Whether the next block needs nobody but the validator of this home."""
+    following = {entry.validator_key for entry in view_of(store, genesis)[0].next_validators}
+    own = {card.public for _, card in list_keys(config.keys_path)}
+    return len(following) == 1 and (following <= own or bool(config.signer.socket))
 
 
 def _not_confirmed(blocks: list[DroppedBlock], height: int) -> OperatorError:

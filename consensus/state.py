@@ -157,7 +157,13 @@ class Core:
         index = height.context.index
         if index is None or height.decided is not None or self.cleared_key != height.context.key(index):
             return False
-        return (self.record.epoch, self.record.height) <= (height.context.epoch, height.context.height)
+        return not self.passed
+
+    @property
+    def passed(self) -> bool:
+        """Whether the record is past the open height: its block was decided, and only the others can give it."""
+        context = self.open.context
+        return (self.record.epoch, self.record.height) > (context.epoch, context.height)
 
     def verified(self, signed: Signed | SignedProposal) -> bool:
         """Whether the signature is its index's in V(open height)."""

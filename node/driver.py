@@ -168,9 +168,11 @@ class Driver:
 
     @property
     def signing(self) -> bool:
-        """Whether we vote: we have a seat, know what others saw of it, and there is room on the disk."""
+        """Whether we vote: we have a seat, know what others saw of it, have a head that our record has not passed, and
+        there is room on the disk.
+        """
         context, index = self._context, self.own_index
-        if context is None or index is None or self._holds:
+        if context is None or index is None or self._holds or self._core.state.passed:
             return False
         return self._core.state.cleared_key == context.key(index)
 
@@ -203,6 +205,9 @@ class Driver:
             return None
         if self._holds:
             return next(reversed(self._holds))
+        if self._core.state.passed:
+            record = self._core.state.record
+            return f"its signing record is at block {record.height}: those below it can only come from other nodes"
         return "asking the others what they saw of this key"
 
     @property

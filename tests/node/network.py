@@ -62,13 +62,16 @@ class Network:
     """Of a node's constructor, by its name."""
     later: tuple[str, ...] = ()
     """Banks with a node that has a validator's keys and record, and no seat yet."""
+    seats: int = len(ROLES)
+    """Of the first so many organisations; the others' nodes have keys, and no seat."""
     epoch: int = 0
     """That transactions are signed for."""
 
     def __post_init__(self) -> None:
         self.keys: dict[str, KeyPair] = {}
         self.members: dict[str, Member] = {}
-        organisations = [self._organisation(name, roles) for name, roles in ROLES.items()]
+        seats = [(name, roles, at < self.seats) for at, (name, roles) in enumerate(ROLES.items())]
+        organisations = [self._organisation(name, roles, seated=seated) for name, roles, seated in seats]
         watching = [f"observer-{number}" for number in range(self.observers)]
         organisations.extend(self._organisation(name, Role.REGULATOR, observer=True) for name in watching)
         organisations.extend(self._organisation(name, Role.BANK, seated=False) for name in self.later)

@@ -1,5 +1,6 @@
 """``huzhu rollback``: a node forgets its newest blocks, contradicts nothing, and comes to the same roots again."""
 
+import asyncio
 import json
 from hashlib import sha256
 from pathlib import Path
@@ -10,10 +11,11 @@ import pytest
 from ledger.store import Batch
 from ledger.transactions import Enrol
 from node import blockstore
-from node.blockstore import BlockReader
+from node.blockstore import BlockReader, HeadRecord
 from node.chain import UNDO_BLOCKS
 from node.config import Config, load
 from node.opening import DATABASE_DIRECTORY
+from node.rollback import take_back
 from node.storage import LevelStore, open_store
 from tests.node.network import Network, running
 from tests.running import run
@@ -30,6 +32,16 @@ def contents(network: Network, config: Config) -> dict[bytes, bytes]:
     store = opened(network, config)
     try:
         return dict(store.scan(b"", b"\xff" * 9))
+    finally:
+        store.close()
+
+
+def head_of(network: Network, config: Config) -> HeadRecord:
+    store = opened(network, config)
+    try:
+        head = BlockReader(store).head()
+        assert head is not None
+        return head
     finally:
         store.close()
 
@@ -119,3 +131,62 @@ async def test_a_state_that_the_undo_pages_do_not_give_is_not_put_in_place(
     found = contents(network, config)
     assert result(capsys, 6, "rollback", "--home", home, "--yes")["error"]["code"] == "UNDO_DIFFERS"
     assert contents(network, config) == found
+
+
+# ---- a validator that decides alone ----------------------------------------------------------------------------------
+
+ALONE = "platform"
+
+
+@pytest.mark.asyncio
+async def test_a_lone_validator_decides_its_newest_block_again_from_its_record_and_is_refused_more(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = Network(tmp_path, observers=0, seats=1)
+    at, config = ("--home", network.members[ALONE].home), load(network.members[ALONE].home, environ={})
+    async with running(network, ALONE):
+        await grow(network, 3)
+    head, before = head_of(network, config), contents(network, config)
+    for confirmed in ((), ("--yes",)):
+        error = result(capsys, 1, "rollback", *at, "--to", head.height - 2, *confirmed)["error"]
+        assert (error["code"], "huzhu reset" in error["next"]) == ("DECIDES_ALONE", True)
+    assert contents(network, config) == before, "a refusal changes nothing"
+
+    once = result(capsys, 0, "rollback", *at, "--yes")
+    assert once["height"] == head.height - 1
+    async with running(network, ALONE):
+        await network.until_height(head.height)
+        await grow(network, 1)
+        header = network.nodes[ALONE].chain.blocks.header_raw(head.height)
+        assert header is not None
+        assert sha256(header).digest() == head.hash, "the same block, though nobody else has it"
+    assert result(capsys, 0, "replay", *at)["same"]
+
+
+@pytest.mark.asyncio
+async def test_a_lone_validator_below_its_own_record_says_that_it_cannot_go_on_and_signs_nothing(
+    tmp_path: Path,
+) -> None:
+    network = Network(tmp_path, observers=1, seats=1)
+    config = load(network.members[ALONE].home, environ={})
+    async with running(network, ALONE, "observer-0"):
+        await grow(network, 3)
+    head = head_of(network, config)
+    store = opened(network, config)
+    take_back(store, head.height - 2)
+    store.close()
+    record = (config.data_path / "signing.log").read_bytes()
+    async with asyncio.TaskGroup() as tasks:
+        await network.start(tasks, ALONE)
+        node = network.nodes[ALONE]
+        await network.submit(ALONE, (ALONE, Enrol(0, bytes(32), 1980 * 12, b"")))
+        why = node.driver.not_signing_because
+        assert (node.driver.signing, why) == (
+            False,
+            f"its signing record is at block {head.height}: those below it can only come from other nodes",
+        )
+        assert (config.data_path / "signing.log").read_bytes() == record
+        await network.start(tasks, "observer-0")
+        await network.until(lambda node: node.driver.signing, ALONE)
+        await network.until_height(head.height + 1)
+        await network.stop()
