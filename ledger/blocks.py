@@ -4,6 +4,7 @@ The header holds *no round and no seals*: a block keeps its hash when it is prop
 ``receipts_root`` are those of the *parent*: header h + 1 certifies the result of h.
 """
 
+from functools import lru_cache
 from typing import Final
 
 from . import merkle
@@ -129,6 +130,12 @@ def decode_certificate(raw: bytes) -> Certificate:
 
 def txs_root(ids: list[bytes]) -> bytes:
     """RFC 6962 root whose leaves are the transaction ids."""
+    return _txs_root(tuple(ids))
+
+
+@lru_cache(maxsize=2)
+def _txs_root(ids: tuple[bytes, ...]) -> bytes:
+    """Asked for twice, before the transactions are fetched and with the rules; the tree is made once."""
     return merkle.root(ids)
 
 
