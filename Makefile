@@ -10,6 +10,8 @@ DEMO_ARGS ?=
 SIM_SEEDS ?= 500
 SIM_DIR ?= build/simulation
 COMMANDS := build/commands
+# Tests and demo start nodes and commands by the hundred: compiled once, whatever the environment says, not by each of them.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo demo-sabotage test lint sim sim-deep e2e e2e-deep commands interop deep mutants reference dist clean
