@@ -14,6 +14,7 @@ Rules of this file
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -84,42 +85,54 @@ def enrol_batch(state: State, body: EnrolBatch) -> tuple[int, ...]:
     """
     plan = need_open_plan(state, body.plan)
     _check_size(len(body.members))
-    if {len(identity) for identity, _ in body.members} != {IDENTITY_BYTES}:
+    identities, months = zip(*body.members, strict=True)
+    if set(map(len, identities)) != {IDENTITY_BYTES}:
         raise TransactionRejected("BAD_FIELD", f"an identity has {IDENTITY_BYTES} bytes")
     day = day_of(state.block.ledger_time_ms)
     params = version_at(state, body.plan, day)[1].params
-    for birth_month in sorted({birth_month for _, birth_month in body.members}):
+    for birth_month in sorted(set(months)):
         _check_age(params, birth_month, day)
     from_period = _first_period(state, plan)
     first = state.length(Member)
-    fresh = _index_fresh(state, body, first)
-    templates = _RowTemplates(body.plan, day, from_period)
-    rows = [templates.row(identity, birth_month) for identity, birth_month in fresh]
+    fresh: Sequence[tuple[bytes, int]] = body.members
+    if not _index_new(state, body.plan, identities, first):
+        fresh = _index_fresh(state, body, first)
+        months = tuple(birth_month for _, birth_month in fresh)
+    counts = Counter(months)
+    parts = {month: _row_parts(body.plan, month, day, from_period) for month in counts}
+    rows = [(part := parts[month])[0] + identity + part[1] for identity, month in fresh]
     state.writable.append_many(Table.MEMBERS, rows)
     changes = Changes(state, body.plan, plan)
-    for birth_month, members in Counter(birth_month for _, birth_month in fresh).items():
+    for birth_month, members in counts.items():
         changes.count_new(birth_month, from_period, members)
     changes.flush()
     return first, len(fresh), len(body.members) - len(fresh)
 
 
-class _RowTemplates:
-    """Encoded rows of new members of one day: they differ in identity and birth month only."""
+def _row_parts(plan_id: int, birth_month: int, day: int, from_period: int) -> tuple[bytes, bytes]:
+    """What stands before and after the identity in the rows of the day's new members of one birth month."""
+    blank = bytes(IDENTITY_BYTES)
+    raw = encode(_new_member(plan_id, blank, birth_month, day, from_period))
+    head, _, tail = raw.partition(blank)
+    return head, tail
 
-    def __init__(self, plan_id: int, day: int, from_period: int) -> None:
-        self._made = (plan_id, day, from_period)
-        self._parts: dict[int, tuple[bytes, bytes]] = {}
 
-    def row(self, identity: bytes, birth_month: int) -> bytes:
-        """The canonical encoding of the member's row."""
-        parts = self._parts.get(birth_month)
-        if parts is None:
-            plan_id, day, from_period = self._made
-            blank = bytes(IDENTITY_BYTES)
-            raw = encode(_new_member(plan_id, blank, birth_month, day, from_period))
-            head, _, tail = raw.partition(blank)
-            parts = self._parts[birth_month] = (head, tail)
-        return parts[0] + identity + parts[1]
+def _index_new(state: State, plan_id: int, identities: Sequence[bytes], first: int) -> bool:
+    """Index identities of which nobody knows even the bytes that the index holds: nearly every batch is so.
+
+    False: at least one is known, or two begin alike; then nothing was done, and each is looked at (``_index_fresh``).
+    Asked and put in the order of the keys: what LevelDB touches for one is then still in the processor's caches for the
+    next, which saves more than half of both.
+    """
+    prefix = Index.IDENTITY.prefix + u32(plan_id)
+    keys = [prefix + identity[:IDENTITY_INDEX_BYTES] for identity in identities]
+    ids = [member_id.to_bytes(ID_BYTES, "big") for member_id in range(first, first + len(keys))]
+    entries = dict(zip(keys, ids, strict=True))
+    keys.sort()
+    if len(entries) < len(keys) or state.overlay.get_many(keys).count(None) < len(keys):
+        return False
+    state.overlay.add({key: entries[key] for key in keys})
+    return True
 
 
 def _index_fresh(state: State, body: EnrolBatch, first: int) -> list[tuple[bytes, int]]:

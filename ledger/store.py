@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import Enum
-from itertools import islice
+from itertools import islice, repeat
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -87,6 +87,10 @@ class Reader(Protocol):
 
     def get(self, key: bytes) -> bytes | None:
         """The value of `key`, or None."""
+        ...
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The value of each key, as `get` gives it: thousands are asked for with one way through all readers."""
         ...
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
@@ -176,6 +180,10 @@ class Remembering:
             self._known, self._bytes = {}, 0
         return value
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Not remembered: so many at a time are new keys, which nobody asks for again (``Overlay.add``)."""
+        return self._base.get_many(keys)
+
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self._base.scan(start, stop, reverse=reverse)
 
@@ -200,11 +208,13 @@ class Overlay:
     Between ``savepoint`` and ``settle`` it keeps what each change has replaced, so that ``restore`` can take it back.
     """
 
-    __slots__ = ("_base", "_changes", "_keys", "_log", "_ordered")
+    __slots__ = ("_absent", "_base", "_changes", "_keys", "_log", "_ordered")
 
     def __init__(self, base: Reader) -> None:
         self._base = base
         self._changes: dict[bytes, bytes | None] = {}
+        self._absent: dict[bytes, None] = {}
+        """Those of the changed keys of which the base is known to hold nothing, in order."""
         self._keys: list[bytes] = []
         """The first ``_ordered`` keys of ``_changes``, in order."""
         self._ordered = 0
@@ -216,10 +226,24 @@ class Overlay:
             return changes[key]
         return self._base.get(key)
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if self._changes.keys().isdisjoint(keys):
+            return self._base.get_many(keys)
+        return [self.get(key) for key in keys]
+
     def put(self, key: bytes, value: bytes) -> None:
         if self._log is not None:
             self._log.append((key, self._changes.get(key, _UNCHANGED)))
         self._changes[key] = value
+
+    def add(self, entries: Mapping[bytes, bytes]) -> None:
+        """Put new keys: the caller has just found that the base holds none of them."""
+        if not self._changes.keys().isdisjoint(entries):
+            raise InvariantViolation("keys that were changed already are not new")
+        if self._log is not None:
+            self._log.extend(zip(entries, repeat(_UNCHANGED)))
+        self._changes.update(entries)
+        self._absent.update(dict.fromkeys(entries))
 
     def delete(self, key: bytes) -> None:
         if self._log is not None:
@@ -249,6 +273,8 @@ class Overlay:
             else:
                 changes[key] = old
         del log[savepoint:]
+        if self._absent:
+            self._absent = {key: None for key in self._absent if key in changes}
         if self._ordered > len(changes):  # what is new stands last, so only then was some of it put in order
             self._keys = [key for key in self._keys if key in changes]
             self._ordered = len(changes)
@@ -281,8 +307,10 @@ class Overlay:
 
     def undo(self, but: Container[bytes] = ()) -> Batch:
         """The batch that would take these changes back: the base's value of every changed key, ``but`` left out."""
-        base = self._base
-        return Batch({key: base.get(key) for key in self._changes if key not in but})
+        base, absent = self._base, self._absent
+        old: dict[bytes, bytes | None] = {key: None for key in absent if key not in but}
+        old.update((key, base.get(key)) for key in self._changes if key not in absent and key not in but)
+        return Batch(old)
 
     def __len__(self) -> int:
         return len(self._changes)
@@ -323,6 +351,10 @@ class MemoryStore:
     def get(self, key: bytes) -> bytes | None:
         self._check_open()
         return self._values.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self._check_open()
+        return list(map(self._values.get, keys))
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self.snapshot().scan(start, stop, reverse=reverse)
@@ -379,6 +411,9 @@ class MemorySnapshot:
         if key in self._kept:
             return self._kept[key]
         return self._store.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         self._check_open()

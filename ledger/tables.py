@@ -284,13 +284,15 @@ class Tables(TableReader):
 
     def append(self, table: Table, value: bytes) -> int:
         """Add a row (1 to 1 MiB); returns its id."""
-        _check_value(value)
+        _check_size(len(value))
         return self._append(table, value)
 
     def append_many(self, table: Table, values: Sequence[bytes]) -> range:
         """Add rows in order; returns their ids. Nothing is added if one of them is refused."""
-        for value in values:
-            _check_value(value)
+        sizes = set(map(len, values))
+        if sizes:
+            _check_size(min(sizes))
+            _check_size(max(sizes))
         first = self._lengths[table]
         taken = 0
         if first & 15:
@@ -350,7 +352,7 @@ class Tables(TableReader):
 
     def _put(self, table: Table, row_id: int, value: bytes) -> None:
         if not 0 < len(value) <= ROW_BYTES_MAX or not 0 <= row_id < self._lengths[table]:
-            _check_value(value)
+            _check_size(len(value))
             raise MissingRow(table, row_id, self._lengths[table])
         page = self._open[table].get(row_id >> 4) or self._load(table, row_id >> 4)
         page.put(row_id & 15, value)
@@ -439,6 +441,6 @@ def read_lengths(meta_row: bytes) -> list[int]:
     return decode_own(list[int], meta_row)
 
 
-def _check_value(value: bytes) -> None:
-    if not 0 < len(value) <= ROW_BYTES_MAX:
-        raise InvariantViolation(f"a row of {len(value)} bytes: from 1 to {ROW_BYTES_MAX} are allowed")
+def _check_size(size: int) -> None:
+    if not 0 < size <= ROW_BYTES_MAX:
+        raise InvariantViolation(f"a row of {size} bytes: from 1 to {ROW_BYTES_MAX} are allowed")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -95,6 +95,9 @@ class LevelSnapshot:
             raise _blame(self._path, error) from error
         return value
 
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return _get_many(self._path, self._snapshot, keys)
+
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return _scan(self._path, self._snapshot, start, stop, reverse)
 
@@ -124,6 +127,9 @@ class LevelStore:
         except (plyvel.Error, RuntimeError) as error:
             raise _blame(self.path, error) from error
         return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return _get_many(self.path, self._database, keys)
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return _scan(self.path, self._database, start, stop, reverse)
@@ -185,6 +191,14 @@ class LevelStore:
         The ends are always named: without them LevelDB through plyvel leaves the lower levels as they are.
         """
         _guarded(self.path, lambda: self._database.compact_range(start=start, stop=stop))
+
+
+def _get_many(path: Path, source: Any, keys: Sequence[bytes]) -> list[bytes | None]:
+    get = source.get
+    try:
+        return [get(key, verify_checksums=True) for key in keys]
+    except (plyvel.Error, RuntimeError) as error:
+        raise _blame(path, error) from error
 
 
 def _scan(path: Path, source: Any, start: bytes, stop: bytes, reverse: bool) -> Iterator[tuple[bytes, bytes]]:

@@ -58,6 +58,10 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, key: bytes) -> None:
         assert self.store.get(key) == self.model.get(key)
 
+    @rule(keys=st.lists(KEYS, max_size=8))
+    def get_many(self, keys: list[bytes]) -> None:
+        assert self.store.get_many(keys) == [self.model.get(key) for key in keys]
+
     @rule(start=BOUNDS, stop=BOUNDS, reverse=st.booleans())
     def scan(self, start: bytes, stop: bytes, reverse: bool) -> None:
         assert list(self.store.scan(start, stop, reverse=reverse)) == model_scan(self.model, start, stop, reverse)
@@ -90,6 +94,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert list(snapshot.scan(b"", b"\xff" * 4)) == model_scan(model, b"", b"\xff" * 4, False)
             for key in (b"", b"a", b"b"):
                 assert snapshot.get(key) == model.get(key)
+            assert snapshot.get_many([b"b", b"", b"b"]) == [model.get(key) for key in (b"b", b"", b"b")]
 
     def close_snapshots(self) -> None:
         for snapshot, _ in self.snapshots:

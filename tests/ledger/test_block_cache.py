@@ -1,6 +1,6 @@
 """What a block keeps between its transactions: decoded rows, open pages, running sums. Never seen, only quicker."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -184,6 +184,9 @@ class Counting:
     def get(self, key: bytes) -> bytes | None:
         self.asked += 1
         return None if key == b"absent" else key * 10
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return iter(())

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger import bills, members, plans, settlement
@@ -74,6 +74,45 @@ def test_known_identities_and_repetitions_are_skipped_and_counted() -> None:
     assert enrol_batch(state, people(2, 3, 3, 1, 4)) == (2, 2, 3)
     assert enrol_batch(state, people(1, 2)) == (4, 0, 2)
     assert state.length(Member) == 4
+
+
+def test_a_batch_that_is_refused_later_in_its_transaction_leaves_nobody_in_the_index() -> None:
+    state = opened()
+    enrol_batch(state, people(1))
+    before = state.overlay.batch().changes
+    for body in (people(2, 3), people(1, 4)):
+        with pytest.raises(TransactionRejected), state.attempt():
+            enrol_batch(state, body)
+            raise TransactionRejected("BAD_FIELD")
+        assert state.overlay.batch().changes == before
+        assert state.length(Member) == 1
+    assert enrol_batch(state, people(1, 2, 3, 4)) == (1, 3, 1)
+
+
+@given(
+    batches=st.lists(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 2)), min_size=1, max_size=8), max_size=6),
+    alike=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_batches_do_what_single_enrolments_of_who_is_new_would(
+    batches: list[list[tuple[int, int]]], alike: bool
+) -> None:
+    def name(number: int) -> bytes:
+        return (bytes(10) + identity(number))[:32] if alike else identity(number)
+
+    whole, single = opened(), opened()
+    for state in (whole, single):  # the rows of their cohorts are there
+        enrol_batch(state, EnrolBatch(0, tuple((identity(100 + month), MONTH + month) for month in range(3))))
+    known: set[int] = set()
+    for items in batches:
+        enrol_batch(whole, EnrolBatch(0, tuple((name(number), MONTH + month) for number, month in items)))
+        for number, month in items:
+            if number not in known:
+                known.add(number)
+                enrol(single, Enrol(0, name(number), MONTH + month, b""), PLATFORM)
+    assert whole.root() == single.root()
+    assert whole.overlay.batch().changes == single.overlay.batch().changes
+    assert whole.overlay.undo().changes == single.overlay.undo().changes
 
 
 def test_identities_that_collide_in_the_index_are_different_members() -> None:

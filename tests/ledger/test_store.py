@@ -48,6 +48,8 @@ STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("put"), KEYS, VALUES),
         st.tuples(st.just("delete"), KEYS, st.just(b"")),
+        st.tuples(st.just("add"), KEYS, VALUES),
+        st.tuples(st.just("refuse"), KEYS, VALUES),
         st.tuples(st.just("scan"), KEYS, KEYS),
     ),
     max_size=60,
@@ -72,9 +74,22 @@ def test_an_overlay_reads_as_the_base_with_its_changes_made(
         elif step == "delete":
             overlay.delete(key)
             model.pop(key, None)
+        elif step in ("add", "refuse"):
+            new = {
+                name: other for name in (key, key + b"+") if name not in before and name not in overlay.batch().changes
+            }
+            savepoint = overlay.savepoint()
+            overlay.add(new)
+            assert overlay.get_many([key, *new]) == [(model | new).get(key), *new.values()]
+            if step == "add":
+                model |= new
+            else:
+                overlay.restore(savepoint)
+            overlay.settle()
         else:
             assert list(overlay.scan(key, other, reverse=reverse)) == model_scan(model, key, other, reverse)
         assert overlay.get(key) == model.get(key)
+    assert overlay.get_many(sorted(model)) == [model[key] for key in sorted(model)]
     everything = (b"", b"\xff" * 4)
     assert list(overlay.scan(*everything, reverse=reverse)) == model_scan(model, *everything, reverse)
     assert list(store.scan(*everything)) == model_scan(before, *everything, False), "the base is untouched"
@@ -182,6 +197,36 @@ def test_an_overlay_takes_back_what_came_after_a_savepoint() -> None:
     overlay.settle()
     with pytest.raises(InvariantViolation):
         overlay.restore(outer)
+
+
+class Asked(MemoryStore):
+    """Counts single questions."""
+
+    asked = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        self.asked += 1
+        return super().get(key)
+
+
+def test_of_keys_that_were_added_as_new_nobody_asks_the_base_again() -> None:
+    base = Asked()
+    overlay = Overlay(base)
+    overlay.add({b"a": b"1", b"b": b"2"})
+    overlay.put(b"c", b"3")
+    assert overlay.undo().changes == {b"a": None, b"b": None, b"c": None}
+    assert base.asked == 1
+    assert overlay.undo(but=(b"a", b"c")).changes == {b"b": None}
+
+
+def test_keys_that_were_changed_already_are_not_new() -> None:
+    overlay = Overlay(MemoryStore())
+    overlay.put(b"a", b"1")
+    overlay.delete(b"b")
+    for key in (b"a", b"b"):
+        with pytest.raises(InvariantViolation):
+            overlay.add({b"c": b"", key: b""})
+    assert overlay.batch().changes == {b"a": b"1", b"b": None}
 
 
 def test_no_batch_is_laid_over_changes_that_may_be_taken_back() -> None:
