@@ -52,7 +52,12 @@ _PREFIX: Final = _prefixes()
 
 def signing_digest(domain: Domain, chain_id: bytes, epoch: int, payload: bytes) -> bytes:
     """The 32 bytes that are signed for ``payload``."""
-    return sha256(_PREFIX[domain] + chain_id + epoch.to_bytes(4, "big") + payload).digest()
+    return sha256(signing_prefix(domain, chain_id, epoch) + payload).digest()
+
+
+def signing_prefix(domain: Domain, chain_id: bytes, epoch: int) -> bytes:
+    """What every signed payload of this kind comes after, in this chain and epoch."""
+    return _PREFIX[domain] + chain_id + epoch.to_bytes(4, "big")
 
 
 def public_key(seed: bytes) -> bytes:

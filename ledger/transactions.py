@@ -7,6 +7,8 @@ is encoded again to be verified. ``signer`` is the public key itself, so a signa
 A body is a tagged array whose first element is its name, so that a stranger can read a block with any MessagePack tool.
 """
 
+from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any, Final
 
 from .actions import Action
@@ -18,7 +20,7 @@ from .limits import (
     TRANSACTION_BYTES_MAX,
     TRANSACTION_VERSION,
 )
-from .signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Domain, sign, signing_digest
+from .signing import PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Domain, sign, signing_digest, signing_prefix
 
 
 class AdvanceClock(Wire, frozen=True, tag="advance_clock"):
@@ -511,7 +513,18 @@ def signed_digest(raw: bytes, chain_id: bytes, epoch: int) -> bytes:
 
     The array of the first five fields is the received array with another head and without its last element.
     """
-    return signing_digest(Domain.TRANSACTION, chain_id, epoch, _FIVE + raw[1:-_TAIL_BYTES])
+    return digest(signed_prefix(chain_id, epoch) + raw[1:-_TAIL_BYTES])
+
+
+def signed_digests(raws: Iterable[bytes], chain_id: bytes, epoch: int) -> list[bytes]:
+    """``signed_digest`` of each."""
+    prefix = signed_prefix(chain_id, epoch)
+    return [sha256(prefix + raw[1:-_TAIL_BYTES]).digest() for raw in raws]
+
+
+def signed_prefix(chain_id: bytes, epoch: int) -> bytes:
+    """What is hashed before a transaction's signed bytes, from the second one on."""
+    return signing_prefix(Domain.TRANSACTION, chain_id, epoch) + _FIVE
 
 
 def sign_transaction(

@@ -7,49 +7,59 @@ signature included, so a remembered id vouches for exactly those bytes, on this 
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from typing import Final
 
-from ledger.transactions import Transaction, signed_digest
+from ledger.transactions import Transaction, signed_digests
 
 from .steps import Steps
-from .verifier import Verifier, record
+from .verifier import Verifier
 
+Item = tuple[bytes, bytes, Transaction]
+"""Id, bytes and value of a transaction."""
 BULK_MIN: Final = 64
 """So many signatures of a block go to the pool in bulk."""
 
 
 class VerifiedIds:
-    """The ``count_max`` ids most recently verified or asked for. Cleared when the epoch changes."""
+    """The ids verified last: half of ``count_max`` at least, ``count_max`` at most. Cleared when the epoch changes.
+
+    Two sets, filled in turn: when the young one is full the old one is forgotten whole.
+    """
 
     def __init__(self, count_max: int) -> None:
-        self._count_max = count_max
-        self._ids: OrderedDict[bytes, None] = OrderedDict()  # a dict would look for its oldest through all it has lost
+        """``count_max``: at least 2."""
+        self._half = count_max // 2
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
         self.hits = 0
         self.misses = 0
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._young) + len(self._old)
 
-    def known(self, tx_id: bytes) -> bool:
-        """Whether the transaction was verified; counts a hit or a miss."""
-        if tx_id not in self._ids:
-            self.misses += 1
-            return False
-        self.hits += 1
-        self._ids.move_to_end(tx_id)  # asked for: the youngest again
-        return True
+    def unknown(self, ids: Sequence[bytes]) -> list[int]:
+        """The places of those that are not known; counts hits and misses."""
+        young, old = self._young, self._old
+        places = [at for at, tx_id in enumerate(ids) if tx_id not in young and tx_id not in old]
+        self.misses += len(places)
+        self.hits += len(ids) - len(places)
+        return places
 
-    def add(self, tx_id: bytes) -> None:
-        """The transaction's signature is valid."""
-        self._ids[tx_id] = None
-        if len(self._ids) > self._count_max:
-            self._ids.popitem(last=False)
+    def add(self, ids: Iterable[bytes]) -> None:
+        """The signatures of these transactions are valid."""
+        young = self._young
+        for tx_id in ids:
+            young.add(tx_id)
+            if len(young) >= self._half:
+                self._old, self._young = young, set()
+                young = self._young
 
     def clear(self) -> None:
         """A new epoch: old signatures say nothing."""
-        self._ids.clear()
+        self._young.clear()
+        self._old.clear()
 
 
 class TransactionVerifier:
@@ -62,28 +72,26 @@ class TransactionVerifier:
         self._epoch = 0
         self.verified = verified
 
-    async def verify(
-        self, items: Sequence[tuple[bytes, bytes, Transaction]], epoch: int, *, urgent: bool = False
-    ) -> list[bool]:
+    async def verify(self, items: Sequence[Item], epoch: int, *, urgent: bool = False) -> list[bool]:
         """Whether the signature of each (id, raw, decoded transaction) is valid in ``epoch``, in order."""
         with self._preparing:
             self._enter(epoch)
-            results = [self.verified.known(tx_id) for tx_id, _, _ in items]
-            unknown = [at for at, known in enumerate(results) if not known]
+            unknown = self.verified.unknown([tx_id for tx_id, _, _ in items])
             if not unknown:
-                return results
-            records = [self._record(items[at], epoch) for at in unknown]
+                return [True] * len(items)
+            records = self._records([items[at] for at in unknown] if len(unknown) < len(items) else items, epoch)
         verdicts = await self._verifier.verify(records, urgent=urgent)
         with self._preparing:
+            if epoch == self._epoch:
+                self.verified.add(items[at][0] for at in compress(unknown, verdicts))
+            if len(unknown) == len(items):
+                return verdicts
+            results = [True] * len(items)
             for at, valid in zip(unknown, verdicts, strict=True):
                 results[at] = valid
-                if valid and epoch == self._epoch:
-                    self.verified.add(items[at][0])
-        return results
+            return results
 
-    async def verify_block(
-        self, items: Sequence[tuple[bytes, bytes, Transaction]], seals: Sequence[bytes], epoch: int
-    ) -> tuple[bool, list[bool]]:
+    async def verify_block(self, items: Sequence[Item], seals: Sequence[bytes], epoch: int) -> tuple[bool, list[bool]]:
         """Whether every transaction of a block is signed validly in ``epoch``; and each seal, given as a record.
 
         What is found is not remembered: a block that is caught up with is committed next, and then its transactions are
@@ -91,7 +99,8 @@ class TransactionVerifier:
         """
         with self._preparing:
             self._enter(epoch)
-            records = [self._record(item, epoch) for item in items if not self.verified.known(item[0])]
+            places = self.verified.unknown([tx_id for tx_id, _, _ in items])
+            records = self._records([items[at] for at in places], epoch)
             unknown = len(records)
             records += seals
         if len(records) < BULK_MIN:
@@ -105,6 +114,10 @@ class TransactionVerifier:
             self._epoch = epoch
             self.verified.clear()
 
-    def _record(self, item: tuple[bytes, bytes, Transaction], epoch: int) -> bytes:
-        _, raw, transaction = item
-        return record(transaction.signer, signed_digest(raw, self._chain_id, epoch), transaction.signature)
+    def _records(self, items: Sequence[Item], epoch: int) -> list[bytes]:
+        """As ``verifier.record`` makes them; decoding has checked how long keys and signatures are."""
+        digests = signed_digests([raw for _, raw, _ in items], self._chain_id, epoch)
+        return [
+            transaction.signature + digest + transaction.signer
+            for (_, _, transaction), digest in zip(items, digests, strict=True)
+        ]

@@ -11,7 +11,9 @@ Rules of this file
   by record; any other record goes first.
 * Back-pressure: at most ``RECORDS_QUEUED_MAX`` records of a class wait; whoever brings more waits in turn.
 * Urgent records (a proposed block's transactions) go before others; none waits for more than what is in flight.
-* A record that is asked for again while it waits or is in flight is not sent again: one answer settles all.
+* A record that is asked for again while it waits or is in flight is not sent again: one answer settles all. When a
+  proposal asks for it, its whole batch becomes urgent.
+* Nothing is kept record by record but the batch it lies in: lists come in batches, and leave in them.
 * A worker that dies or hangs is replaced and its unanswered batches are given out again. Workers that die again and
   again without finishing a batch are an OperatorError: something is wrong with the installation.
 * A handful of records on a quiet node, and all with ``workers = 0``, are verified in this process, in slices.
@@ -62,46 +64,57 @@ class VerifierStats:
 
 
 class _Job:
-    """One caller's records and what is known of them."""
+    """One caller's records: in which batches they lie."""
 
-    __slots__ = ("done", "open", "results")
+    __slots__ = ("done", "open", "parts")
 
-    def __init__(self, count: int) -> None:
-        self.done: asyncio.Future[list[bool]] = asyncio.get_running_loop().create_future()
-        self.results = [False] * count
-        self.open = count
+    def __init__(self) -> None:
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.parts: list[tuple[_Together, int, int]] = []
+        """Batch, the first record's place in it, how many follow one another there."""
+        self.open = 1
+        """Batches that owe an answer, and the caller itself, until it has asked for all."""
 
-    def settle(self, at: int, valid: bool) -> None:
-        """Note one result; the last one completes the job."""
-        self.results[at] = valid
+    def settle(self) -> None:
+        """One answer has come, or the caller has asked for everything; the last of these completes the job."""
         self.open -= 1
         if self.open == 0 and not self.done.done():
-            self.done.set_result(self.results)
+            self.done.set_result(None)
+
+    def results(self) -> list[bool]:
+        """What was found, in the order of asking; once it is done."""
+        found: list[bool] = []
+        for batch, first, count in self.parts:
+            bits, all_valid = batch.bits >> first, (1 << count) - 1
+            if bits & all_valid == all_valid:
+                found += [True] * count
+            else:
+                found += [bits >> at & 1 == 1 for at in range(count)]
+        return found
 
 
-class _Asked:
-    """A record that waits or is in flight, and who wants to know: a job and the record's place there, and others."""
+class _Together:
+    """Up to ``TOGETHER_MAX`` records, which wait or are in flight, and who wants to know."""
 
-    __slots__ = ("at", "job", "others", "record", "sent")
+    __slots__ = ("bits", "hurried", "jobs", "records", "sent", "urgent")
 
-    def __init__(self, record: bytes, job: _Job, at: int) -> None:
-        self.record = record
-        self.job = job
-        self.at = at
-        self.others: list[tuple[_Job, int]] | None = None
+    def __init__(self, urgent: bool) -> None:
+        self.urgent = urgent
+        self.hurried = urgent
+        """Whether it stands in the urgent queue, also when it was not made for it."""
+        self.records: list[bytes] = []
+        self.jobs: list[_Job] = []
+        self.bits = 0
+        """The answer: bit i says whether record i verifies."""
         self.sent = False
+
+    def __len__(self) -> int:
+        return len(self.records)
 
     @property
     def wanted(self) -> bool:
         """Whether anybody waits still."""
-        return not self.job.done.done() or any(not job.done.done() for job, _ in self.others or ())
-
-    def settle(self, valid: bool) -> None:
-        """Tell everybody."""
-        self.job.settle(self.at, valid)
-        if self.others is not None:
-            for job, at in self.others:
-                job.settle(at, valid)
+        return any(not job.done.done() for job in self.jobs)
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +129,7 @@ class _Bulk:
         return len(self.records) // RECORD_BYTES
 
 
-_Batch = list[_Asked] | _Bulk
+_Batch = _Together | _Bulk
 """Records sent together."""
 
 
@@ -141,11 +154,14 @@ class Verifier:
         self._on_restart = on_restart
         self._python = python
         self._answer_timeout_s = answer_timeout_s
-        self._urgent: deque[_Asked] = deque()
-        self._ordinary: deque[_Asked] = deque()
+        self._urgent: deque[_Together] = deque()
+        self._ordinary: deque[_Together] = deque()
+        """May hold batches that were sent already, for they became urgent."""
         self._bulk: deque[_Bulk] = deque()
-        self._asked: dict[bytes, _Asked] = {}
-        """Each record that waits or is in flight."""
+        self._waiting = {True: 0, False: 0}
+        """Records that wait to be sent, of the batches made as urgent ones and of the others."""
+        self._asked: dict[bytes, _Together] = {}
+        """The batch of each record that waits or is in flight."""
         self._room: list[asyncio.Future[None]] = []
         """Callers that wait for room in a queue."""
         self._workers: dict[int, VerifierProcess[_Batch]] = {}
@@ -155,7 +171,7 @@ class Verifier:
     @property
     def queued(self) -> int:
         """Records that wait to be sent to a worker, those in bulk not counted."""
-        return len(self._urgent) + len(self._ordinary)
+        return sum(self._waiting.values())
 
     @property
     def pids(self) -> list[int]:
@@ -173,20 +189,20 @@ class Verifier:
             raise InvariantViolation(f"a verifier record has {RECORD_BYTES} bytes")
         if self._count == 0 or (len(records) <= self._here_max and not self.queued and not self._closed):
             return await self._verify_here(records)
-        job = _Job(len(records))
-        queue = self._urgent if urgent else self._ordinary
+        job = _Job()
         try:
             for start in range(0, len(records), TOGETHER_MAX):
-                while len(queue) >= RECORDS_QUEUED_MAX and not self._closed:
+                while self._waiting[urgent] >= RECORDS_QUEUED_MAX and not self._closed:
                     await self._until_room()
                 if self._closed:
                     raise asyncio.CancelledError("the verifier has been shut down")
-                for at in range(start, min(start + TOGETHER_MAX, len(records))):
-                    self._ask(records[at], job, at, queue)
+                self._ask(records[start : start + TOGETHER_MAX], job, urgent)
                 self._feed()
-            return await job.done
+            job.settle()
+            await job.done
         finally:
             job.done.cancel()  # nothing when it is done; a caller that is gone leaves nothing to verify
+        return job.results()
 
     async def verify_bulk(self, records: bytes) -> list[bool]:
         """Whether the signature of each record is valid, in order; ``records`` are any number of 128 bytes each.
@@ -224,17 +240,39 @@ class Verifier:
                 room.set_result(None)
         self._room.clear()
 
-    def _ask(self, item: bytes, job: _Job, at: int, queue: deque[_Asked]) -> None:
-        asked = self._asked.get(item)
-        if asked is None:
-            asked = self._asked[item] = _Asked(item, job, at)
-            queue.append(asked)
+    def _ask(self, records: Sequence[bytes], job: _Job, urgent: bool) -> None:
+        """Let records wait for a worker; those that wait already, or are in flight, have one answer for all."""
+        if len(set(records)) == len(records) and self._asked.keys().isdisjoint(records):
+            self._add(records, job, urgent)
             return
-        if asked.others is None:
-            asked.others = []
-        asked.others.append((job, at))
-        if queue is self._urgent and not asked.sent:
-            queue.append(asked)  # now in both queues: whichever comes second finds it sent
+        for item in records:
+            batch = self._asked.get(item)
+            if batch is None:
+                self._add([item], job, urgent)
+                continue
+            self._join(job, batch, batch.records.index(item), 1)
+            if urgent and not batch.sent and not batch.hurried:
+                batch.hurried = True
+                self._urgent.append(batch)  # now in both queues: whichever comes second finds it sent
+
+    def _add(self, records: Sequence[bytes], job: _Job, urgent: bool) -> None:
+        """Records that nobody has asked for: into the batch made last, if there is room, else into another one."""
+        queue = self._urgent if urgent else self._ordinary
+        batch = queue[-1] if queue else None
+        if batch is None or batch.sent or len(batch) + len(records) > TOGETHER_MAX or not batch.wanted:
+            batch = _Together(urgent)
+            queue.append(batch)
+        self._join(job, batch, len(batch), len(records))
+        batch.records += records
+        self._asked.update(dict.fromkeys(records, batch))
+        self._waiting[batch.urgent] += len(records)
+
+    @staticmethod
+    def _join(job: _Job, batch: _Together, first: int, count: int) -> None:
+        if job not in batch.jobs:
+            batch.jobs.append(job)
+            job.open += 1
+        job.parts.append((batch, first, count))
 
     async def _verify_here(self, records: Sequence[bytes]) -> list[bool]:
         results: list[bool] = []
@@ -263,8 +301,8 @@ class Verifier:
 
     def _shut(self) -> None:
         self._closed = True
-        for asked in self._asked.values():
-            for job, _ in ((asked.job, asked.at), *(asked.others or ())):
+        for batch in self._asked.values():
+            for job in batch.jobs:
                 job.done.cancel()
         for bulk in self._bulk:
             bulk.done.cancel()
@@ -309,38 +347,44 @@ class Verifier:
                 return
             worker = min(free, key=lambda worker: len(worker.in_flight))
             together = self._next_together()
-            if together:
-                worker.send(together, b"".join([asked.record for asked in together]))
+            if together is not None:
+                worker.send(together, b"".join(together.records))
             elif self._bulk:
                 bulk = self._bulk.popleft()
                 if not bulk.done.done():
                     worker.send(bulk, bulk.records)
 
-    def _next_together(self) -> list[_Asked]:
-        """Take up to a batch from the queues, urgent records first; none when nobody wants what waited there."""
-        batch: list[_Asked] = []
+    def _next_together(self) -> _Together | None:
+        """Take a batch from the queues, urgent ones first; none when nobody wants what waited there."""
+        found: _Together | None = None
         for queue in (self._urgent, self._ordinary):
-            while queue and len(batch) < TOGETHER_MAX:
-                asked = queue.popleft()
-                if asked.sent:
+            while queue and found is None:
+                batch = queue.popleft()
+                if batch.sent:
                     continue
-                if asked.wanted:
-                    asked.sent = True
-                    batch.append(asked)
+                batch.sent = True
+                self._waiting[batch.urgent] -= len(batch)
+                if batch.wanted:
+                    found = batch
                 else:
-                    self._asked.pop(asked.record, None)
+                    self._forget(batch)
         if self._room:
             self._tell_room()
-        return batch
+        return found
+
+    def _forget(self, batch: _Together) -> None:
+        for item in batch.records:
+            self._asked.pop(item, None)
 
     def _answered(self, batch: _Batch, bits: int) -> None:
         if isinstance(batch, _Bulk):
             if not batch.done.done():
                 batch.done.set_result(bits)
         else:
-            for number, asked in enumerate(batch):
-                self._asked.pop(asked.record, None)
-                asked.settle(bits >> number & 1 == 1)
+            self._forget(batch)
+            batch.bits = bits
+            for job in batch.jobs:
+                job.settle()
         self.stats.batches += 1
         self.stats.records += len(batch)
         self.stats.invalid += len(batch) - bits.bit_count()
@@ -353,7 +397,7 @@ class Verifier:
             if isinstance(batch, _Bulk):
                 self._bulk.appendleft(batch)
             else:
-                for asked in batch:
-                    asked.sent = False
-                self._urgent.extendleft(reversed(batch))
+                batch.sent, batch.hurried = False, True
+                self._waiting[batch.urgent] += len(batch)
+                self._urgent.appendleft(batch)
         self._feed()

@@ -270,13 +270,18 @@ async def test_a_blocks_transactions_admitted_here_are_not_verified_again() -> N
     assert (node.signatures.verified.hits, node.signatures.verified.misses) == (1, 2)
 
 
-def test_verified_ids_are_bounded_and_the_least_recently_used_goes() -> None:
-    ids = VerifiedIds(2)
-    ids.add(b"a")
-    ids.add(b"b")
-    assert ids.known(b"a")
-    ids.add(b"c")
-    assert [ids.known(name) for name in (b"a", b"b", b"c")] == [True, False, True]
+def test_verified_ids_are_bounded_and_the_oldest_half_goes() -> None:
+    ids = VerifiedIds(6)
+    names = [bytes((number,)) for number in range(8)]
+    ids.add(names[:5])
+    assert len(ids) == 5
+    assert ids.unknown(names) == [5, 6, 7]
+    ids.add(names[5:])
+    assert ids.unknown(names) == [0, 1, 2]
+    for number in range(50):
+        ids.add([b"more %d" % number])
+        assert 3 <= len(ids) <= 6
+    assert (ids.hits, ids.misses) == (10, 6)
     ids.clear()
     assert len(ids) == 0
 

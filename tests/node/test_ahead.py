@@ -85,7 +85,7 @@ async def test_a_full_block_goes_to_the_pool_in_bulk_and_what_was_admitted_is_no
     assert (pool.bulks, pool.stats.records) == (1, 100 + seals)
     put(chain, source, *items[:90])
     for tx_id in (await chain.prepare(raw(block))).ids[:90]:
-        chain._ahead._signatures.verified.add(tx_id)
+        chain._ahead._signatures.verified.add([tx_id])
     assert (await proven(chain, block)).verified
     assert (pool.bulks, pool.stats.records) == (1, 100 + seals + 10 + seals)
 

@@ -16,7 +16,7 @@ from ledger.errors import InvariantViolation, OperatorError
 from ledger.signing import public_key, sign, verify
 from node import verifier as module
 from node import verify_worker
-from node.verifier import TOGETHER_MAX, Verifier, record
+from node.verifier import PART_RECORDS, TOGETHER_MAX, Verifier, record
 from node.verify_worker import BATCH_RECORDS_MAX
 
 SEED = bytes(range(32))
@@ -185,6 +185,22 @@ async def test_what_waits_or_is_in_flight_is_verified_once_and_an_urgent_asker_d
 
 
 @pytest.mark.asyncio
+async def test_small_lists_that_wait_go_together_and_each_gets_its_own_verdicts() -> None:
+    pool = Verifier(1)
+    lists = [[_record(5 * at + number, valid=number != at % 5) for number in range(5)] for at in range(20)]
+    lists.append([*lists[0][:2], _record(999), *lists[19][3:], _record(999)])
+    waiting = [asyncio.create_task(pool.verify(records)) for records in lists]
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert pool.queued == 101
+    async with running(pool), asyncio.timeout(20):
+        found = await asyncio.gather(*waiting)
+    assert found[:20] == [[number != at % 5 for number in range(5)] for at in range(20)]
+    assert found[20] == [False, True, True, True, False, True]
+    assert (pool.stats.batches, pool.stats.records, pool.queued) == (2, 101, 0)
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("workers", [0, 1, 2])
 @pytest.mark.parametrize("count", [0, 1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX + 1, 600])
 async def test_in_bulk_every_record_gets_its_own_verdict_in_order(workers: int, count: int) -> None:
@@ -237,6 +253,50 @@ async def test_a_bulk_survives_the_death_of_its_worker_and_ends_with_the_pool() 
         await pool.verify_bulk(records)
     with pytest.raises(InvariantViolation):
         await pool.verify_bulk(records[1:])
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("count", [1, PART_RECORDS, PART_RECORDS + 1, 3 * BATCH_RECORDS_MAX])
+async def test_parts_of_a_bulk_that_are_verified_here_are_of_the_same_answer(count: int) -> None:
+    expected = [number % 3 != 0 for number in range(count)]
+    records = b"".join(_record(number, valid=valid) for number, valid in enumerate(expected))
+    pool = Verifier(1)  # no worker runs
+    verdicts = asyncio.create_task(pool.verify_bulk(records))
+    await asyncio.sleep(0)
+    parts = 0
+    while pool.verify_part():
+        parts += 1
+    assert await within(20, _result(verdicts)) == expected
+    assert parts == -(-count // PART_RECORDS)
+    assert (pool.stats.records, pool.stats.invalid) == (count, expected.count(False))
+
+
+@pytest.mark.asyncio
+async def test_the_loop_and_a_worker_share_a_bulk_and_no_record_is_verified_twice() -> None:
+    expected = [number % 11 != 0 for number in range(4 * BATCH_RECORDS_MAX + 5)]
+    records = b"".join(_record(number, valid=valid) for number, valid in enumerate(expected))
+    async with running(Verifier(1)) as pool:
+        await _worker_pid(pool)
+        before = pool.stats.records
+        verdicts = asyncio.create_task(pool.verify_bulk(records))
+        await asyncio.sleep(0)
+        assert pool.verify_part()  # two batches are with the worker: this is of the third
+        assert await within(20, _result(verdicts)) == expected
+        assert pool.stats.records - before == len(expected)
+        assert not pool.verify_part()
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_verified_here_of_a_bulk_that_nobody_waits_for_any_more() -> None:
+    pool = Verifier(1)
+    first = asyncio.create_task(pool.verify_bulk(_record(0) * 20))
+    second = asyncio.create_task(pool.verify_bulk(_record(1, valid=False)))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    assert pool.verify_part()
+    assert await within(20, _result(second)) == [False]
+    assert (pool.verify_part(), pool.stats.records) == (False, 1)
 
 
 @pytest.mark.asyncio
