@@ -254,14 +254,16 @@ class GossipPolicy:
         if isinstance(message, Get):
             held = map(self._pool.lookup, split_ids(message.ids))
             return [Outgoing((peer,), batch) for batch in push_batches(raw for raw in held if raw is not None)]
-        return self._heard(peer, split_ids(message.ids), now_s)
+        return self.heard(peer, split_ids(message.ids), now_s)
 
-    def _heard(self, peer: bytes, ids: list[bytes], now_s: float) -> list[Outgoing]:
+    def heard(self, peer: bytes, ids: Sequence[bytes], now_s: float) -> list[Outgoing]:
+        """``peer`` announced these: what is not here is asked for."""
         missing: list[bytes] = []
-        bit = self._bits.get(peer, 0)
+        bit, known = self._bits.get(peer, 0), self._known
         for transaction_id in ids:
-            if transaction_id in self._known:
-                self._known[transaction_id] |= bit
+            holders = known.get(transaction_id)
+            if holders is not None:
+                known[transaction_id] = holders | bit
             elif transaction_id in self._wanted:
                 sources = self._wanted[transaction_id].sources
                 if peer not in sources:
@@ -381,10 +383,11 @@ class TransactionGossip:
     def on_message(self, peer: bytes, payload: bytes) -> list[bytes]:
         """A message of the transaction class; the ids that ``peer`` announced in it. Raises ``PeerError`` MALFORMED."""
         with self._gossiping:
-            message = parse_gossip(payload)
-            self._send(self._policy.received(peer, message, self._clock.monotonic_s()))
+            message, now_s = parse_gossip(payload), self._clock.monotonic_s()
+            ids = split_ids(message.ids) if isinstance(message, Announce) else []
+            self._send(self._policy.heard(peer, ids, now_s) if ids else self._policy.received(peer, message, now_s))
             self._replan()
-            return split_ids(message.ids) if isinstance(message, Announce) else []
+            return ids
 
     def on_peer(self, peer: bytes, up: bool) -> None:
         """A peer came or went."""

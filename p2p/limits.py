@@ -123,8 +123,9 @@ PUSH_DELAY_S: Final = 0.005
 PUSH_BYTES: Final = 262_144
 """A batch this large is pushed at once."""
 PUSH_ITEMS_MAX: Final = 4_096
-ANNOUNCE_DELAY_S: Final = 0.3
-"""How long a received transaction waits before its id is told: what is decided by then need not be told."""
+ANNOUNCE_DELAY_S: Final = 0.6
+"""How long a received transaction waits before its id is told: what is decided by then need not be told. Less than the
+bound of CONSENSUS §2, after which it matters who holds it."""
 IDS_PER_MESSAGE_MAX: Final = 4_096
 KNOWN_IDS_MAX: Final = 65_536
 """Remembered ids; about 15 MB. Beyond, the oldest is forgotten and the mempool is asked."""
