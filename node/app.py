@@ -173,6 +173,7 @@ class Node:
         self.steps = Steps()
         decoder = Decoder(self.steps)
         self.verifier = Verifier(config.verifier.workers, here_max=HERE_RECORDS_MAX)
+        self._disk.work_meanwhile(self.verifier.verify_part)
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
         signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id, self.steps)
         self._signers = SignerClasses(lambda key: signer_class(self.chain.current.state, key))
@@ -219,6 +220,7 @@ class Node:
             seat_of=self.neighbours.seat_of,
             votes=lambda: self._own_index() is not None,
             refuted=lambda peer: self.driver.head_refuted(peer),
+            work=self.verifier.verify_part,
         )
         self.snapshots = SnapshotServer(self.chain, clock)
         self.questions = Questions(self.sync, self.snapshots, Applicants(self.chain), self.network.status_only)

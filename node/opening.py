@@ -26,6 +26,7 @@ from .config import Config
 from .files import Files
 from .founding import read_signed_genesis
 from .keys import NodeKeys
+from .meanwhile import Work, meanwhile, nothing
 from .resume import load_view
 from .seat import Seat
 from .signer.remote import RemoteSigner, open_remote
@@ -53,6 +54,7 @@ class Disk:
         self.full = False
         """Whether the database has met a full disk, and takes no more until it was opened anew."""
         self._on_full: Callable[[OperatorError], object] = lambda error: None
+        self._work: Work = nothing
         self._waiting: set[asyncio.Future[None]] = set()
         self._given_up = False
         self._writer = ThreadPoolExecutor(1, "ledger-writer")
@@ -61,10 +63,15 @@ class Disk:
         """Tell ``on_full``, once, when the database has met a full disk."""
         self._on_full = on_full
 
+    def work_meanwhile(self, work: Work) -> None:
+        """Do this while a batch is being written."""
+        self._work = work
+
     async def write(self, batch: Batch) -> None:
         """One synced batch, in the writer thread. Does not return once the disk is full (``full``)."""
         try:
-            await asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+            writing = asyncio.get_running_loop().run_in_executor(self._writer, self.store.write, batch)
+            await meanwhile(writing, self._work)
         except OperatorError as error:
             if error.code != _FULL:
                 raise

@@ -22,6 +22,7 @@ from p2p.requests import RequestRefused
 
 from . import sync_fetch
 from .chain import Chain, Committed
+from .meanwhile import Work, nothing
 from .wire import (
     ANSWER_BYTES,
     BLOCKS_PER_ANSWER_MAX,
@@ -59,10 +60,12 @@ class Sync:
         seat_of: Callable[[bytes], int | None],
         votes: Callable[[], bool],
         refuted: Callable[[bytes], None],
+        work: Work = nothing,
     ) -> None:
         """``seat_of(peer)``: the position in V(open height) behind the link; ``votes()``: whether we do.
 
-        ``refuted(peer)``: its claim was not kept."""
+        ``refuted(peer)``: its claim was not kept. ``work``: done while the next block is not proven yet.
+        """
         self._chain = chain
         self._links = links
         self._clock = clock
@@ -80,7 +83,7 @@ class Sync:
         self._alarm = Alarm(clock)
         self._turn = 0
         self._held = False
-        self._catch_up = sync_fetch.CatchUp(chain=chain, links=links, claims=self)
+        self._catch_up = sync_fetch.CatchUp(chain=chain, links=links, claims=self, work=work)
 
     # ---- what is heard ----
 

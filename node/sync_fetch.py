@@ -4,7 +4,7 @@ Rules of this file
 
 * Three things go on at once: ranges are fetched (``RANGES_AHEAD`` answers), blocks are decoded and proven in the order
   of their heights, and the lowest one is executed as soon as it is proven. Execution waits for nothing else, and the
-  verifier's processes find work as long as there is any.
+  verifier's processes find work as long as there is any; where execution waits for them, the loop does a part of it.
 * What is ahead is bounded: by ``RANGES_AHEAD`` answers, and by ``AHEAD_BYTES`` and ``AHEAD_BLOCKS`` of decoded blocks.
 * A block keeps the name of the peer that sent it: whose block does not hold is blamed, nobody else. Then everything
   ahead is dropped, and whoever runs this begins anew above the head.
@@ -21,6 +21,7 @@ from p2p.requests import RequestFailed, RequestRefused
 
 from .ahead import AheadBlock
 from .chain import Chain
+from .meanwhile import Work, meanwhile, nothing
 from .wire import BLOCKS_PER_ANSWER_MAX, GetBlocks, RawBlock, decode_answer, encode_wire
 
 T = TypeVar("T")
@@ -151,10 +152,12 @@ class _Owned:
 class CatchUp:
     """See the head of this file. ``run`` it whenever there is something to fetch."""
 
-    def __init__(self, *, chain: Chain, links: Links, claims: Claims) -> None:
+    def __init__(self, *, chain: Chain, links: Links, claims: Claims, work: Work = nothing) -> None:
+        """``work``: done while the next block is not proven yet."""
         self._chain = chain
         self._links = links
         self._claims = claims
+        self._work = work
         self._range_blocks = RANGE_BLOCKS_FIRST
 
     async def run(self) -> None:
@@ -174,7 +177,8 @@ class CatchUp:
 
     async def _commit(self, block: _Proving) -> bool:
         try:
-            await self._chain.import_block(await block.task)
+            proven = await meanwhile(block.task, self._work)
+            await self._chain.import_block(proven)
         except PeerError as error:
             self._blame(block.peer, error)
             return False

@@ -8,7 +8,8 @@ Rules of this file
 * A record is 128 bytes: signature, digest, public key. At most ``TOGETHER_MAX`` go into one batch and at most
   ``BATCHES_IN_FLIGHT`` batches to one worker: enough to keep it busy, little enough to lose when it dies.
 * Blocks that are caught up with come in bulk (``verify_bulk``): larger batches, for which nothing is remembered record
-  by record; any other record goes first.
+  by record (``verifier_bulk``); any other record goes first. Of these the event loop takes a few where it would only
+  wait (``verify_part``): then neither it nor a worker stands still, whichever of them is quicker.
 * Back-pressure: at most ``RECORDS_QUEUED_MAX`` records of a class wait; whoever brings more waits in turn.
 * Urgent records (a proposed block's transactions) go before others; none waits for more than what is in flight.
 * A record that is asked for again while it waits or is in flight is not sent again: one answer settles all. When a
@@ -31,11 +32,14 @@ from typing import Final
 from ledger.errors import InvariantViolation, OperatorError
 
 from . import verify_worker
+from .verifier_bulk import Bulk, BulkQueue, Piece
 from .verifier_process import VerifierProcess
 from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES
 
 HERE_RECORDS_MAX: Final = 4
 """So few are verified in this process when no batch waits: two switches of processes cost more than 60 µs each."""
+PART_RECORDS: Final = 8
+"""Of a bulk, verified in this process at a time: half a millisecond."""
 TOGETHER_MAX: Final = 64
 """Records a batch; what is urgent waits for no more than two batches of them, or of a bulk's."""
 RECORDS_QUEUED_MAX: Final = 16_384
@@ -117,19 +121,7 @@ class _Together:
         return any(not job.done.done() for job in self.jobs)
 
 
-@dataclass(slots=True, eq=False)
-class _Bulk:
-    """A batch of one caller, whole."""
-
-    records: bytes
-    done: asyncio.Future[int]
-    """The bitmap."""
-
-    def __len__(self) -> int:
-        return len(self.records) // RECORD_BYTES
-
-
-_Batch = _Together | _Bulk
+_Batch = _Together | Piece
 """Records sent together."""
 
 
@@ -157,7 +149,7 @@ class Verifier:
         self._urgent: deque[_Together] = deque()
         self._ordinary: deque[_Together] = deque()
         """May hold batches that were sent already, for they became urgent."""
-        self._bulk: deque[_Bulk] = deque()
+        self._bulk = BulkQueue()
         self._waiting = {True: 0, False: 0}
         """Records that wait to be sent, of the batches made as urgent ones and of the others."""
         self._asked: dict[bytes, _Together] = {}
@@ -217,17 +209,26 @@ class Verifier:
             return await self._verify_here([records[at : at + RECORD_BYTES] for at in singles])
         if self._closed:
             raise asyncio.CancelledError("the verifier has been shut down")
-        size, loop = BATCH_RECORDS_MAX * RECORD_BYTES, asyncio.get_running_loop()
-        parts = [_Bulk(records[at : at + size], loop.create_future()) for at in range(0, len(records), size)]
-        self._bulk.extend(parts)
+        if not count:
+            return []
+        bulk = Bulk(records)
+        self._bulk.add(bulk)
         self._feed()
         try:
-            results = [await part.done for part in parts]
+            bits = await bulk.done
         finally:
-            for part in parts:
-                part.done.cancel()
-        bits = sum(result << BATCH_RECORDS_MAX * number for number, result in enumerate(results))
+            bulk.done.cancel()  # nothing when it is done; a caller that is gone leaves nothing to verify
+        if bits.bit_count() == count:
+            return [True] * count
         return [bool(bits >> number & 1) for number in range(count)]
+
+    def verify_part(self) -> bool:
+        """Verify a few records of a bulk that no worker has yet, half a millisecond's work; whether there were any."""
+        piece = self._bulk.take(PART_RECORDS)
+        if piece is None:
+            return False
+        self._answered(piece, verify_worker.bitmap(piece.records))
+        return True
 
     async def _until_room(self) -> None:
         room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -304,9 +305,8 @@ class Verifier:
         for batch in self._asked.values():
             for job in batch.jobs:
                 job.done.cancel()
-        for bulk in self._bulk:
-            bulk.done.cancel()
-        for queue in (self._urgent, self._ordinary, self._bulk):
+        self._bulk.close()
+        for queue in (self._urgent, self._ordinary):
             queue.clear()
         self._asked.clear()
         self._tell_room()
@@ -349,10 +349,8 @@ class Verifier:
             together = self._next_together()
             if together is not None:
                 worker.send(together, b"".join(together.records))
-            elif self._bulk:
-                bulk = self._bulk.popleft()
-                if not bulk.done.done():
-                    worker.send(bulk, bulk.records)
+            elif (piece := self._bulk.take(BATCH_RECORDS_MAX)) is not None:
+                worker.send(piece, piece.records)
 
     def _next_together(self) -> _Together | None:
         """Take a batch from the queues, urgent ones first; none when nobody wants what waited there."""
@@ -377,9 +375,8 @@ class Verifier:
             self._asked.pop(item, None)
 
     def _answered(self, batch: _Batch, bits: int) -> None:
-        if isinstance(batch, _Bulk):
-            if not batch.done.done():
-                batch.done.set_result(bits)
+        if isinstance(batch, Piece):
+            batch.settle(bits)
         else:
             self._forget(batch)
             batch.bits = bits
@@ -394,8 +391,8 @@ class Verifier:
         """What a worker that is gone owes is sent again, first of all."""
         while in_flight:
             batch = in_flight.pop()
-            if isinstance(batch, _Bulk):
-                self._bulk.appendleft(batch)
+            if isinstance(batch, Piece):
+                self._bulk.give_back(batch)
             else:
                 batch.sent, batch.hurried = False, True
                 self._waiting[batch.urgent] += len(batch)

@@ -14,6 +14,7 @@ from ledger.votes import Certificate, faults
 from node import sync_fetch
 from node.ahead import AheadBlock
 from node.chain import Chain as NodeChain
+from node.meanwhile import Work, nothing
 from node.sync import Sync
 from node.sync_fetch import ANSWER_TIMEOUT_S
 from node.wire import Blocks, GetBlocks, Head, RawBlock, decode_head, decode_question, encode_wire
@@ -62,13 +63,19 @@ class Follower:
         self.links = Links()
         self.chain: NodeChain = open_chain(self.source.genesis)
         self.refuted: list[bytes] = []
+        self._votes = votes
+        self.follow()
+
+    def follow(self, work: Work = nothing) -> None:
+        """Follow from here on, with ``work`` to be done while a block is not proven."""
         self.sync = Sync(
             chain=self.chain,
             links=self.links,
             clock=SystemClock(),
             seat_of=lambda peer: int(peer.split()[1]) if peer.startswith(b"validator") else None,
-            votes=lambda: votes,
+            votes=lambda: self._votes,
             refuted=self.refuted.append,
+            work=work,
         )
 
     def peer(self, name: bytes, serve: Serve, *, claims: int | None = None) -> None:
@@ -124,6 +131,33 @@ async def test_the_next_answer_is_asked_for_while_the_one_before_is_executed() -
     follower.peer(b"a", serve)
     await follower.caught_up()
     assert heights[1] < 3
+
+
+@pytest.mark.asyncio
+async def test_while_a_block_is_not_proven_the_loop_does_a_part_of_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = Follower(3)
+    proving: list[int] = []
+    asked: list[int] = []
+    prove, wait = follower.chain.prove, asyncio.Event()
+
+    async def slowly(block: AheadBlock) -> AheadBlock:
+        proving.append(block.header.height)
+        if block.header.height == 1:
+            await wait.wait()
+        return await prove(block)
+
+    def work() -> bool:
+        asked.append(follower.chain.height)
+        if len(asked) == 5:
+            wait.set()
+        return True
+
+    monkeypatch.setattr(follower.chain, "prove", slowly)
+    follower.follow(work)
+    follower.peer(b"a", follower.honest)
+    await follower.caught_up()
+    assert asked[:5] == [0] * 5
+    assert proving == [1, 2, 3]
 
 
 async def _forged(follower: Follower, question: GetBlocks) -> bytes:
