@@ -45,7 +45,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "ledger/pages.py": _files("test_pages", "test_tables", "test_tables_in_a_block", "test_undo"),
     "ledger/bills.py": _files("test_bills", "test_members", "test_collection", "test_settlement", "test_reversals"),
     "ledger/collection.py": _files("test_collection", "test_settlement", "test_journal_events", "test_run_off"),
-    "ledger/contributions.py": _files("test_runs", "test_collection", "test_settlement", "test_journal_events"),
+    "ledger/contributions.py": _files(
+        "test_runs", "test_collection", "test_settlement", "test_journal_events", "test_run_off"
+    ),
     "ledger/claims.py": _files(
         "test_claim_rows",
         "test_life",
@@ -54,6 +56,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "test_experts",
         "test_disputes",
         "test_holds",
+        "test_endings",
     ),
 }
 """Module -> the test files that are about it: asked first."""

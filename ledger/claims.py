@@ -280,13 +280,11 @@ def move(
     return moved
 
 
-def stay(state: State, claim_id: int, claim: Claim, event: Event, **changes: Any) -> Claim:
+def stay(state: State, claim_id: int, claim: Claim, event: Event, **changes: Any) -> None:
     """Take a transition that leaves the state, its opening time and its deadline as they are."""
     if target(claim.state, event) != claim.state:
         raise TransactionRejected("NO_SUCH_TRANSITION", f"{event.name} does not stay")
-    fresh: Claim = replace(claim, **changes)
-    write(state, claim_id, claim, fresh)
-    return fresh
+    write(state, claim_id, claim, replace(claim, **changes))
 
 
 def params_of(state: StateReader, claim: Claim) -> PlanParams:

@@ -2,13 +2,15 @@
 
 from dataclasses import replace as replace_view
 
+import pytest
 from msgspec.structs import replace
 
 from ledger import calendar
 from ledger import transactions as tx
-from ledger.claim_table import ClaimState, Judge
-from ledger.claims import CODE_MAX, UNCLAIMED_DAYS, independent_firms, investigation_overdue, name_firm
+from ledger.claim_table import ClaimState, Event, Judge
+from ledger.claims import CODE_MAX, UNCLAIMED_DAYS, independent_firms, investigation_overdue, name_firm, stay
 from ledger.deadlines import DeadlineKind
+from ledger.errors import TransactionRejected
 from ledger.organisations import OrganisationState
 from ledger.params import ILLNESS
 from ledger.roles import Role
@@ -88,6 +90,31 @@ def test_each_firms_step_names_the_claim_and_keeps_its_paper() -> None:
     assert (row(chain, other).report, row(chain, other).passed_over) == (paper, ())
     assert chain.ok(second, tx.Review(other, 2)) == (other,)
     assert (row(chain, other).reason, state_of(chain, other)) == (2, ClaimState.REFUSED)
+
+
+def test_who_was_passed_over_is_forgotten_with_the_assessment() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    days(chain, PARAMS.investigate_days)
+    assert len(row(chain, claim).passed_over) == 1
+    chain.ok(drawn_and_other(chain, claim)[0], tx.Assess(claim, HASH))
+    assert row(chain, claim).passed_over == ()
+
+
+def test_a_step_that_stays_is_none_that_moves() -> None:
+    chain = enrolled()
+    claim = investigating(chain)
+    state = beside(chain)
+    with pytest.raises(TransactionRejected, match="NO_SUCH_TRANSITION"):
+        stay(state, claim, state.get(Claim, claim), Event.ASSESS, report=HASH)
+    assert state.get(Claim, claim) == row(chain, claim)
+
+
+def test_a_diagnosis_may_be_of_the_day_on_which_it_is_filed_and_of_none_after_it() -> None:
+    chain = enrolled()
+    today = calendar.day_of(chain.blocks[-1].applied.ledger_time_ms)
+    assert chain.refused("platform", filing(chain, diagnosis_day=today + 1)) == "DIAGNOSIS_IN_FUTURE"
+    assert chain.ok("platform", filing(chain, diagnosis_day=today)) == (0, AID)
 
 
 def test_codes_are_below_two_to_the_31st() -> None:

@@ -152,7 +152,7 @@ def test_ill_while_waiting_the_member_is_voided_and_what_he_paid_refunded() -> N
     assert share > 0
     claim, amount = chain.ok("platform", filing(chain, WHO, diagnosis_day=START_DAY + 90))
     row = chain.state.get(Claim, claim)
-    assert (amount, ClaimState(row.state)) == (0, ClaimState.REFUSED_FINAL)
+    assert (amount, ClaimState(row.state), row.due_ms) == (0, ClaimState.REFUSED_FINAL, 0)
     assert REASONS[row.reason].startswith("ill while waiting")
     assert standing(chain) is MemberState.VOIDED
     assert bills.total(chain.state, chain.state.get(Member, WHO)) == 0

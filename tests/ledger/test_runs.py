@@ -15,8 +15,9 @@ from ledger.contributions import debts
 from ledger.errors import TransactionRejected
 from ledger.execute import RUNS, Executor, execute
 from ledger.organisations import OrganisationState
+from ledger.plans import STAGE_CLOSE
 from ledger.roles import Role
-from ledger.rows import Account, Member, Organisation, Payment, Plan, Settlement
+from ledger.rows import NONE, Account, Member, Organisation, Payment, Plan, Settlement
 from ledger.standing import Changes
 from ledger.state import BlockContext, State
 from ledger.store import MemoryStore, Overlay
@@ -178,6 +179,31 @@ def test_the_lives_hold_every_kind_of_debt() -> None:
         pending += sum(is_pending(row, state.get(Plan, row.plan)) for _, row in state.rows(Member))
     assert {(True, False, False), (True, True, False), (False, False, True)} <= kinds
     assert pending > 0
+
+
+def test_who_pays_his_arrears_alone_still_owes_the_open_period_and_has_not_failed_it() -> None:
+    tried = 0
+    for stop in range(2, 15):
+        state = world(stop, 1, 2).state()
+        for who in range(state.length(Member)):
+            before, plan = state.get(Member, who), state.get(Plan, state.get(Member, who).plan)
+            debts_before = owed(state, who)
+            if len(debts_before) == 2 and not is_pending(before, plan):
+                execute(state, transaction(BANK, paying(state, who, 0, 0, 500 + who)))
+                after = state.get(Member, who)
+                assert after == replace(before, fail_period=NONE, fails=0, arrears_fen=0)
+                assert owed(state, who) == debts_before[1:]
+                tried += 1
+    assert tried > 0
+
+
+def test_with_what_is_due_a_failure_is_forgotten_that_was_paid_since_and_not_one_that_counts() -> None:
+    state = world(3, 1, 2).state()
+    member, plan = state.get(Member, 0), state.get(Plan, 0)
+    assert (plan.stage, plan.last_charged) == (STAGE_CLOSE, NONE)
+    state.put(0, replace(member, fail_period=plan.period - 1, fails=2, arrears_fen=5))
+    execute(state, transaction(BANK, paying(state, 0, 0, 0, 1)))
+    assert state.get(Member, 0) == replace(member, paid_period=plan.period), "paid with an earlier close"
 
 
 def test_a_reference_is_used_once_also_within_a_run() -> None:
