@@ -173,6 +173,9 @@ class BlockExecution:
     def run_deadlines(self) -> tuple[Receipt, ...]:
         """Execute what is due at the block's ledger time, at most D of it."""
         self._advance(_Step.BEGUN, _Step.DELIVERING)
+        first_ms = self._view.next_due_ms
+        if first_ms is None or first_ms > self._state.block.ledger_time_ms:
+            return ()
         try:
             done = run(self._state, DEADLINE_RULES)
         except TransactionRejected as error:
@@ -211,7 +214,7 @@ class BlockExecution:
         root, receipts = self._state.root(), receipts_root(self._receipts)
         view = view_after(
             self._view,
-            self._overlay,
+            self._state,
             header=self._header,
             header_raw=encode(self._header),
             state_root=root,
@@ -239,7 +242,7 @@ class BlockExecution:
     def _charge(self) -> None:
         """The skip rule (CONSENSUS §2): charge who let the parent's rounds fail, pardon this block's creator."""
         view, height = self._view, self._header.height
-        rows = validator_rows(self._state)
+        rows = validator_rows(self._state) if self._state.touched(Validator) else dict(view.seat_rows)
         changed: dict[int, Validator] = {}
         if self._certificate.round > 0:
             able = eligible(view.validators, skips_before(rows, view.height), view.height)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from .errors import InvariantViolation
 from .rows import NONE, Account, Plan, Settlement
-from .state import State
+from .state import State, StateReader
 
 DEBIT_ACCOUNTS: Final = ("cash", "due", "arrears", "sponsor", "bad_debt")
 CREDIT_ACCOUNTS: Final = ("claims", "fee", "carry", "advance", "refunds", "clearing")
@@ -59,7 +59,16 @@ def post(state: State, plan_id: int, debit: str, credit: str, amount: int) -> No
 
 
 def check_touched(state: State) -> None:
-    """The end of every block: each plan's equation, and ΣDUE against the period that is open."""
+    """The end of every block: each plan's equation, and ΣDUE against the period that is open.
+
+    Where no such row was touched they hold as they did after the block before.
+    """
+    if state.touched(Account, Plan, Settlement):
+        check_all(state)
+
+
+def check_all(state: StateReader) -> None:
+    """Every plan's equation, and its ΣDUE against the period that is open. Raises ``InvariantViolation``."""
     for plan_id, account in state.rows(Account):
         check(account)
         open_period = state.get(Plan, plan_id).settlement

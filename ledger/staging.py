@@ -40,13 +40,15 @@ class RowAppender(RowReader, Protocol):
 class StagedTables:
     """Tables with rows appended to them that do not reach them before ``flush``."""
 
-    __slots__ = ("_base", "_fresh", "_log", "_starts")
+    __slots__ = ("_base", "_fresh", "_log", "_starts", "grown")
 
     def __init__(self, base: RowAppender) -> None:
         self._base = base
         self._fresh: dict[Table, list[bytes]] = {}
         self._starts: dict[Table, int] = {}
         self._log: list[tuple[Table, int]] | None = None
+        self.grown: set[Table] = set()
+        """Tables to which rows were appended, whether they stayed or not."""
 
     def length(self, table: Table) -> int:
         fresh = self._fresh.get(table)
@@ -86,6 +88,7 @@ class StagedTables:
         if fresh is None:
             fresh = self._fresh[table] = []
             self._starts[table] = self._base.length(table)
+            self.grown.add(table)
         if self._log is not None:
             self._log.append((table, len(fresh)))
         return fresh

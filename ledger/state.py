@@ -178,6 +178,8 @@ class State(StateReader):
         """Decoded rows as they are now."""
         self._stale: set[RowKey] = set()
         """Those whose bytes in ``writable`` are older."""
+        self._changed: set[Table | Index] = set()
+        """Tables of rows that were put, and indexes; what was taken back again is not taken out."""
         self._log: list[tuple[RowKey, Row | None, bool]] | None = None
         """In an attempt or rehearsal: each change of ``_known``, what stood there, and whether it was stale."""
         super().__init__(overlay, self.writable)
@@ -291,13 +293,27 @@ class State(StateReader):
             self._log.append((key, known, key in self._stale))
         self._known[key] = row
         self._stale.add(key)
+        self._changed.add(row.table)
+
+    def touched(self, *what: type[Row] | Index) -> bool:
+        """Whether rows of these kinds, or entries of these indexes, may be others than before the block."""
+        grown, changed = self.writable.grown, self._changed
+        for one in what:
+            if isinstance(one, Index):
+                if one in changed:
+                    return True
+            elif one.table in changed or one.table in grown:
+                return True
+        return False
 
     def index_put(self, name: Index, key: bytes, value: bytes | int = b"") -> None:
         """Set an index entry; an int is stored as 8 bytes, big-endian."""
+        self._changed.add(name)
         self.overlay.put(name.prefix + key, value.to_bytes(8, "big") if isinstance(value, int) else value)
 
     def index_delete(self, name: Index, key: bytes) -> None:
         """Remove an index entry; absent is fine."""
+        self._changed.add(name)
         self.overlay.delete(name.prefix + key)
 
 

@@ -125,10 +125,10 @@ def _lower_node(roots: Sequence[bytes], slot: int) -> bytes:
 
 def _upper_node(roots: Sequence[bytes]) -> bytes:
     children = []
-    for slot in range(WIDTH):
+    for slot in range(-(-len(roots) // WIDTH)):
         lower = _lower_node(roots, slot)
         children.append(sha256(INNER_PREFIX + lower).digest() if lower != _EMPTY_NODE else EMPTY_CHILD)
-    return b"".join(children)
+    return b"".join(children).ljust(NODE_BYTES, EMPTY_CHILD[:1])
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------
@@ -318,7 +318,8 @@ class Tables(TableReader):
             self._put(Table.META, LENGTHS_ROW, self._lengths_row())
         changed = False
         for tag in range(1, TABLES + 1):
-            if any(page.changed for page in self._open[tag].values()):
+            pages = self._open[tag]
+            if pages and any(page.changed for page in pages.values()):
                 self._roots[tag] = self._flush(tag)
                 changed = True
         if changed:

@@ -12,9 +12,9 @@ Three parties share the checks:
 Nothing here reads a store, but the small helpers that make the view.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from . import beacon
 from .blocks import (
@@ -38,9 +38,9 @@ from .organisations import validator_rows, validator_set
 from .params import ChainParams
 from .proposers import eligible, order, skips
 from .recovery import check_signed, place_fault, same_record
-from .rows import Organisation, Upgrade, Validator
+from .rows import Clock, Contradiction, Organisation, Proposal, Row, Upgrade, Validator
 from .signing import verify
-from .state import StateReader
+from .state import Index, State, StateReader
 from .store import Reader
 from .transactions import Transaction
 from .upgrades import upgrade, version_at
@@ -84,14 +84,19 @@ class HeightView:
     """The validator sets that evidence in block height + 1 may name, ascending; the last is V(height + 1)."""
     accused: tuple[Accused, ...] = ()
     """Seats whose contradiction is recorded, after this block."""
-    seats: int = 0
-    """Rows of validators, active or not: the number that a new seat takes."""
+    seat_rows: tuple[tuple[int, Validator], ...] = ()
+    """Every seat, active or not, and its row after this block."""
     organisations: int = 0
     """Rows of organisations."""
     upgrade: Upgrade | None = None
     """The newest one decided, in force or ahead."""
     recovery: RecoveryRecord | None = None
     """The record by which block height + 1 begins a new epoch (``recovered_view``)."""
+
+    @property
+    def seats(self) -> int:
+        """Rows of validators, active or not: the number that a new seat takes."""
+        return len(self.seat_rows)
 
     @property
     def version(self) -> int:
@@ -117,7 +122,7 @@ def view_at_genesis(
     """The view at height 0, of a reader that holds ``genesis.initial_batch``."""
     raw = encode(header)
     validators = validator_set(StateReader(reader))
-    return _derive(
+    return derived(
         reader,
         HeightView(
             chain_id=chain_id,
@@ -144,35 +149,32 @@ def view_at_genesis(
 
 def view_after(
     view: HeightView,
-    reader: Reader,
+    state: State,
     *,
     header: Header,
     header_raw: bytes,
     state_root: bytes,
     receipts_root: bytes,
 ) -> HeightView:
-    """The view after a block on top of ``view``; ``reader`` holds the state after it (a store, or its overlay)."""
+    """The view after a block on top of ``view``; ``state`` is the one after it, its ``root`` was asked."""
     if header.height != view.height + 1:
         raise InvariantViolation(f"block {header.height} on top of {view.height}")
-    return _derive(
-        reader,
-        replace(
-            view,
-            epoch=header.epoch,
-            height=header.height,
-            header=header,
-            header_hash=header_hash(header_raw),
-            parent_beacon=view.header.beacon,
-            validators=view.next_validators,
-            next_validators=view.after_next_validators,
-            state_root=state_root,
-            receipts_root=receipts_root,
-            certifying_due=header.tx_count > 0 or state_root != view.state_root,
-            recovery=None,
-            recent_sets=sets_with(
-                view.recent_sets, SetSince(header.height + 1, header.epoch, view.after_next_validators)
-            ),
-        ),
+    following = view.after_next_validators
+    return replace(
+        view,
+        epoch=header.epoch,
+        height=header.height,
+        header=header,
+        header_hash=header_hash(header_raw),
+        parent_beacon=view.header.beacon,
+        validators=view.next_validators,
+        next_validators=following,
+        state_root=state_root,
+        receipts_root=receipts_root,
+        certifying_due=header.tx_count > 0 or state_root != view.state_root,
+        recovery=None,
+        recent_sets=sets_with(view.recent_sets, SetSince(header.height + 1, header.epoch, following)),
+        **_read_again(view, state, header.height + 1, following),
     )
 
 
@@ -201,7 +203,7 @@ def restored_view(
         header.next_validators_hash,
     ):
         raise InvariantViolation(f"the stored validator sets are not those of header {header.height}")
-    return _derive(
+    return derived(
         reader,
         HeightView(
             chain_id=chain_id,
@@ -226,21 +228,41 @@ def restored_view(
     )
 
 
-def _derive(reader: Reader, view: HeightView) -> HeightView:
-    """Fill in what is read from the state after ``view.height``."""
+def derived(reader: Reader, view: HeightView) -> HeightView:
+    """The view with everything that is read from the state after ``view.height`` read afresh."""
     state = StateReader(reader)
-    return replace(
-        view,
-        after_next_validators=validator_set(state),
-        clock_offset_ms=clock(state).offset_ms,
-        eligible=eligible(view.next_validators, skips(validator_rows(state)), view.height + 1),
-        next_due_ms=next_due(state),
-        backlog_ms=backlog_ms(state),
-        accused=accused(state),
-        seats=state.length(Validator),
-        organisations=state.length(Organisation),
-        upgrade=upgrade(state),
-    )
+    found: dict[str, Any] = {}
+    for _, read in _FACTS:
+        found |= read(state)
+    rows = dict(found["seat_rows"])
+    return replace(view, **found, eligible=eligible(view.next_validators, skips(rows), view.height + 1))
+
+
+def _read_again(view: HeightView, state: State, height: int, validators: tuple[ValidatorEntry, ...]) -> dict[str, Any]:
+    """What is read from the state after a block, as far as the block may have changed it; ``view`` is the one before.
+
+    ``validators`` are V(``height``). Of most blocks nothing but who is eligible has to be looked at; a recovery's view
+    is not the state's, so there everything is.
+    """
+    found: dict[str, Any] = {}
+    for sources, read in _FACTS:
+        if state.touched(*sources) or view.recovery is not None:
+            found |= read(state)
+    rows = dict(found.get("seat_rows", view.seat_rows))
+    found["eligible"] = eligible(validators, skips(rows), height)
+    return found
+
+
+_FACTS: Final[tuple[tuple[tuple[type[Row] | Index, ...], Callable[[StateReader], dict[str, Any]]], ...]] = (
+    ((Validator, Organisation), lambda state: {"after_next_validators": validator_set(state)}),
+    ((Validator,), lambda state: {"seat_rows": tuple(validator_rows(state).items())}),
+    ((Organisation,), lambda state: {"organisations": state.length(Organisation)}),
+    ((Clock,), lambda state: {"clock_offset_ms": clock(state).offset_ms}),
+    ((Index.DEADLINE,), lambda state: {"next_due_ms": next_due(state), "backlog_ms": backlog_ms(state)}),
+    ((Index.CONTRADICTION, Contradiction, Proposal), lambda state: {"accused": accused(state)}),
+    ((Upgrade,), lambda state: {"upgrade": upgrade(state)}),
+)
+"""Fields of a view that are read from the state: from which rows and indexes, and how."""
 
 
 # ---- a new epoch ---------------------------------------------------------------------------------------------------

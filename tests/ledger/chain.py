@@ -1,7 +1,8 @@
 """A chain in memory for the tests of the rules: real keys, signatures, beacons and certificates, no network.
 
 Every block is checked by ``validity`` before it is applied, as a node would, so that each test also shows that what
-it builds is valid. Ledger time is stepped by the clock key.
+it builds is valid; and what a block has not touched is read all the same, and must be as it was. Ledger time is stepped
+by the clock key.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from ledger import beacon, calendar
+from ledger import beacon, calendar, journal
 from ledger.apply import Applied, apply_block
 from ledger.blocks import Body, Evidence, Header, Receipt, RecoveryRecord, genesis_certificate, header_hash
 from ledger.codec import encode
@@ -31,7 +32,15 @@ from ledger.signing import public_key, sign
 from ledger.state import StateReader
 from ledger.store import Batch, MemoryStore
 from ledger.transactions import AdvanceClock, Transaction, decode_transaction, sign_transaction, transaction_id
-from ledger.validity import HeightView, assemble_header, check_body, check_header, recovered_view, view_at_genesis
+from ledger.validity import (
+    HeightView,
+    assemble_header,
+    check_body,
+    check_header,
+    derived,
+    recovered_view,
+    view_at_genesis,
+)
 from ledger.votes import Certificate, Commit, Seal, quorum
 
 GENESIS_MS = 1_790_000_000_000
@@ -262,6 +271,8 @@ class Chain:
         certificate = self.certify(header, round_)
         self.store.write(applied.batch)
         self.view, self.certificate = applied.view, certificate
+        assert derived(self.store, self.view) == self.view, "the block kept of the view before what it had changed"
+        journal.check_all(self.state)
         block = Block(header, body, certificate, applied)
         self.blocks.append(block)
         return block
