@@ -281,6 +281,7 @@ class Node:
             steps=self.steps,
             coming=self.admission.raw,
             on_phase=self.metrics.phase,
+            turn=self.network.turn,
         )
         self.shortage = Shortage(
             disk=self._disk,

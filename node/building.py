@@ -50,6 +50,8 @@ class _Assembled:
 
     view: HeightView
     proof: bytes
+    output: bytes
+    """What the proof proves: the block's beacon."""
     picked: Picked
     """Empty: to be picked when the block is proposed."""
 
@@ -87,13 +89,13 @@ class Builder:
                 picked = self._mempool.still_valid(ahead.picked, time_ms)
             else:
                 picked = self._pick(view, len(encode(certificate)) + len(encode(evidence)), time_ms)
-        proof = prove(beacon.alpha(view.header.beacon, view.height + 1)) if ahead is None else ahead.proof
+        proof, output = _proved(view, prove) if ahead is None else (ahead.proof, ahead.output)
         header = validity.assemble_header(
             view,
             time_ms=time_ms,
             transaction_ids=[tx_id for tx_id, _ in picked],
             creator=creator.validator_key,
-            beacon_output=beacon.proof_to_hash(proof),
+            beacon_output=output,
             beacon_proof=proof,
             parent_certificate=certificate,
             evidence=evidence,
@@ -122,7 +124,7 @@ class Builder:
         certificate_bytes = len(encode(committing.certificate))
         if not view.leaves_deadlines(time_ms) and self._mempool.size_bytes >= self.room(view):
             picked = self._pick(view, certificate_bytes, time_ms, committing.ids)
-        self._assembled = _Assembled(view, prove(beacon.alpha(view.header.beacon, view.height + 1)), picked)
+        self._assembled = _Assembled(view, *_proved(view, prove), picked)
 
     def _pick(
         self, view: HeightView, beside_bytes: int, time_ms: int, exclude: Collection[bytes] = frozenset()
@@ -143,3 +145,9 @@ class Builder:
         if body_bytes >= SPEED_BODY_BYTES_MIN:
             fresh = execution_s / body_bytes
             self._byte_s = fresh if not self._byte_s else 0.7 * self._byte_s + 0.3 * fresh
+
+
+def _proved(view: HeightView, prove: Callable[[bytes], bytes]) -> tuple[bytes, bytes]:
+    """The beacon's proof for the block above ``view``, and what it proves."""
+    proof = prove(beacon.alpha(view.header.beacon, view.height + 1))
+    return proof, beacon.proof_to_hash(proof)

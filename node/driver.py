@@ -6,6 +6,7 @@ Rules of this file
   Persist -> ``Persisted`` -> Sign -> ``Signed`` -> Broadcast, and each step here only answers the one before.
 * ``SafetyRules`` is told of a height before the core is, and of records once they are durable, before the core is.
 * Everything runs in the event loop's thread; ``_feed`` is not re-entered, so effects keep their order.
+* What an event makes us send leaves before anything that takes longer begins (checking, executing, committing).
 * A peer's rubbish is a ``PeerError`` to the caller, who ends the link; a broken rule found later is ``Blame``.
 * At a height whose version of the protocol this program does not speak it takes no part: nothing is opened or signed.
 * When a block is due ``node.due`` says.
@@ -67,10 +68,12 @@ from ledger.errors import InvariantViolation, PeerError
 from ledger.votes import ValidatorEntry
 from p2p.clock import Clock, TimerHandle
 from p2p.limits import Channel
+from p2p.turn import Turn
 
 from .building import Committing
 from .chain import Chain, Committed
 from .due import DueWatch, Gossip
+from .eager import begin
 from .evidence import EvidencePool
 from .logs import Log
 from .mempool import Mempool
@@ -112,10 +115,11 @@ class Driver:
         steps: Steps | None = None,
         coming: Callable[[bytes], bytes | None] = lambda tx_id: None,
         on_phase: Callable[[str, float], None] = lambda phase, seconds: None,
+        turn: Turn | None = None,
     ) -> None:
         """``roster`` gives the present one; ``behind`` tells synchronisation of a peer that is ahead.
 
-        ``coming`` gives the bytes of a transaction that is here, but not in the mempool yet.
+        ``coming`` gives the bytes of a transaction that is here, but not in the mempool yet; ``turn`` is the links'.
         """
         self._core = core
         self._seat = seat
@@ -138,6 +142,9 @@ class Driver:
         self._context: HeightContext | None = None
         self._queue: deque[Event] = deque()
         self._feeding = False
+        self._turn = turn if turn is not None else Turn()
+        self._following: deque[Coroutine[Any, Any, None]] = deque()
+        """What the effects performed set in motion, to begin when they are all performed."""
         self._timers: dict[TimerKind, TimerHandle] = {}
         self._persisting: deque[tuple[int, Persist]] = deque()
         self._held: deque[Persist] = deque()
@@ -306,12 +313,16 @@ class Driver:
             return
         self._feeding = True
         try:
-            with self._consensus:
+            with self._turn, self._consensus:
                 while self._queue:
                     for effect in self._core.step(self._queue.popleft()):
                         _PERFORM[type(effect)](self, effect)
         finally:
             self._feeding = False
+        if self._following:
+            self._turn.end()
+            while self._following:
+                begin(self._following.popleft(), self._spawn)
 
     def _persist(self, effect: Persist) -> None:
         if self._seat is None:
@@ -405,7 +416,7 @@ class Driver:
 
     def _check(self, effect: CheckBlock) -> None:
         self._phases.reached("proposed")
-        self._spawn(self._check_block(effect))
+        self._following.append(self._check_block(effect))
 
     async def _check_block(self, effect: CheckBlock) -> None:
         if effect.height == self._chain.height + 1:
@@ -422,7 +433,7 @@ class Driver:
 
     def _decide(self, effect: Decide) -> None:
         self._phases.reached("committed")
-        self._spawn(self._chain.decide(effect.block, effect.transactions, effect.certificate))
+        self._following.append(self._chain.decide(effect.block, effect.transactions, effect.certificate))
 
     def _report(self, effect: ReportEvidence) -> None:
         signed = effect.evidence.first

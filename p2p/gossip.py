@@ -25,7 +25,7 @@ from msgspec import Meta
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, PeerError
 
-from .clock import Alarm, Clock
+from .clock import Alarm, Clock, TimerHandle
 from .limits import (
     ANNOUNCE_DELAY_S,
     CHANNEL_LIMITS,
@@ -360,7 +360,8 @@ class TransactionGossip:
         self._clock = clock
         self._alarm = Alarm(clock)
         self._planned_s: float | None = None
-        """When ``run`` will wake by itself."""
+        """When ``run`` will be woken."""
+        self._timer: TimerHandle | None = None
 
     def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None:
         """Push transactions, (id, bytes) each, that this node admitted, or old ones again."""
@@ -398,10 +399,17 @@ class TransactionGossip:
             self._replan()
 
     def _replan(self) -> None:
-        due_s = self._policy.next_due_s()
+        """Send what is due; ``run`` is woken for the next thing that will be."""
+        now_s, due_s = self._clock.monotonic_s(), self._policy.next_due_s()
+        if due_s is not None and due_s <= now_s:
+            with self._gossiping:
+                self._send(self._policy.poll(now_s))
+            due_s = self._policy.next_due_s()
         if due_s is not None and (self._planned_s is None or due_s < self._planned_s):
+            if self._timer is not None:
+                self._timer.cancel()
             self._planned_s = due_s
-            self._alarm.ring()
+            self._timer = self._clock.call_later(max(0.0, due_s - now_s), self._alarm.ring)
 
     def _send(self, outgoing: list[Outgoing]) -> None:
         for peers, payload in outgoing:
@@ -409,11 +417,11 @@ class TransactionGossip:
 
     async def run(self) -> None:
         """Send what falls due, for ever; one task of the node's group."""
-        while True:
-            self._planned_s = due_s = self._policy.next_due_s()
-            now_s = self._clock.monotonic_s()
-            if due_s is not None and due_s <= now_s:
-                with self._gossiping:
-                    self._send(self._policy.poll(now_s))
-            else:
-                await self._alarm.wait(None if due_s is None else due_s - now_s)
+        try:
+            while True:
+                self._planned_s = None
+                self._replan()
+                await self._alarm.wait()
+        finally:
+            if self._timer is not None:
+                self._timer.cancel()

@@ -7,8 +7,8 @@ Rules of this file:
   where the peer may not have seen the other link yet.
 * What arrives is delivered in order, in the turn of the loop in which it arrives. A receiver that wants to be waited
   for stops the reading: a slow receiver slows its peer down (TCP), nothing is buffered.
-* What is sent in one turn of the loop leaves at its end, in one write. Only a transport that is full, and the end of
-  the link, are the writing task's business.
+* What is sent while one event is handled (``Turn``), or in one turn of the loop, leaves at its end, in one write. Only
+  a transport that is full, and the end of the link, are the writing task's business.
 * ``run`` owns the link's tasks and leaves none behind.
 """
 
@@ -41,6 +41,7 @@ from .limits import (
 from .meter import NO_METER, Meter
 from .rate import InboundLimits
 from .reasons import CloseReason, told
+from .turn import Turn
 
 Direction = Literal["in", "out"]
 Deliver = Callable[["Link", Message], Awaitable[None] | None]
@@ -135,6 +136,7 @@ class Link:
         clock: Clock,
         limits: dict[Channel, ChannelLimits] = CHANNEL_LIMITS,
         meter: Meter = NO_METER,
+        turn: Turn | None = None,
     ) -> None:
         self.peer = established.session.remote
         self.version = established.version
@@ -157,11 +159,12 @@ class Link:
         self._rates = InboundLimits(limits, clock.monotonic_s())
         self._traffic = Traffic()
         self._receiving, self._sending = meter.of("receive"), meter.of("send")
+        self._turn = turn if turn is not None else Turn()
         self._wake = Alarm(clock)
         self._parked = False
         """Whether the writing task has nothing to do: then whoever sends sees to the writing."""
         self._flushing = False
-        """Whether what is queued will be written at the end of this turn of the loop."""
+        """Whether what is queued will be written when this event is handled."""
         self._stirred = Alarm(clock)
         self._held: tuple[Iterator[Message], Awaitable[None]] | None = None
         """A receiver that wants to be waited for, and what is to be delivered after it."""
@@ -201,7 +204,7 @@ class Link:
             return False
         if self._parked and not self._flushing:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            self._turn.at_the_end(self._flush)
         return True
 
     async def send_when_room(self, message: Message) -> bool:
@@ -362,7 +365,7 @@ class Link:
     def _arrived(self, data: bytes, deliver: Deliver) -> None:
         self._heard_s = self._clock.monotonic_s()
         if not self._dead:
-            with _Kept(self._failed):
+            with self._turn, _Kept(self._failed):
                 self._feed(self._frames.feed(data), deliver)
 
     def _failed(self, error: BaseException) -> None:

@@ -43,6 +43,7 @@ from .noise import NodeKey
 from .peers import Address, PeerInfo, PeerState, Stranger, Strangers
 from .reasons import CloseReason, LinkRefused, is_fault
 from .requests import Handler, Requests
+from .turn import Turn
 
 OnMessage = Callable[[bytes, Channel, bytes], Awaitable[None] | None]
 """``on_message(peer, channel, payload)``. Awaited in the order of the link: while it waits, the peer is slowed down."""
@@ -82,6 +83,8 @@ class Network:
         self._clock: Clock = clock or SystemClock()
         self._chance = chance or random.Random()
         self._meter = meter
+        self.turn = Turn()
+        """What is sent within it leaves at its end."""
         self._states: dict[bytes, PeerState] = {}
         self._strangers = Strangers()
         self._requests = Requests(self, on_request, self._clock)
@@ -339,6 +342,7 @@ class Network:
             clock=self._clock,
             limits=CHANNEL_LIMITS if established.full else STATUS_ONLY_LIMITS,
             meter=self._meter,
+            turn=self.turn,
         )
         self._links.add(link)
         verdict = self._verdict(link.peer, dialled)
