@@ -125,13 +125,14 @@ def _index_new(state: State, plan_id: int, identities: Sequence[bytes], first: i
     next, which saves more than half of both.
     """
     prefix = Index.IDENTITY.prefix + u32(plan_id)
-    keys = [prefix + identity[:IDENTITY_INDEX_BYTES] for identity in identities]
-    ids = [member_id.to_bytes(ID_BYTES, "big") for member_id in range(first, first + len(keys))]
-    entries = dict(zip(keys, ids, strict=True))
-    keys.sort()
+    ids = [member_id.to_bytes(ID_BYTES, "big") for member_id in range(first, first + len(identities))]
+    pairs = [prefix + name[:IDENTITY_INDEX_BYTES] + packed for name, packed in zip(identities, ids, strict=True)]
+    pairs.sort()
+    keys = [pair[:-ID_BYTES] for pair in pairs]
+    entries = dict(zip(keys, [pair[-ID_BYTES:] for pair in pairs], strict=True))
     if len(entries) < len(keys) or state.overlay.get_many(keys).count(None) < len(keys):
         return False
-    state.overlay.add({key: entries[key] for key in keys})
+    state.overlay.add(entries)
     return True
 
 

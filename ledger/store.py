@@ -16,7 +16,7 @@ import weakref
 from bisect import bisect_left, insort
 from collections.abc import Container, Iterator, Mapping, Sequence
 from enum import Enum
-from itertools import islice, repeat
+from itertools import islice
 from types import TracebackType
 from typing import Final, Protocol, Self
 
@@ -208,17 +208,18 @@ class Overlay:
     Between ``savepoint`` and ``settle`` it keeps what each change has replaced, so that ``restore`` can take it back.
     """
 
-    __slots__ = ("_absent", "_base", "_changes", "_keys", "_log", "_ordered")
+    __slots__ = ("_added", "_base", "_changes", "_keys", "_log", "_ordered")
 
     def __init__(self, base: Reader) -> None:
         self._base = base
         self._changes: dict[bytes, bytes | None] = {}
-        self._absent: dict[bytes, None] = {}
-        """Those of the changed keys of which the base is known to hold nothing, in order."""
+        self._added: list[Mapping[bytes, bytes]] = []
+        """What was put by ``add``: of these keys the base holds nothing."""
         self._keys: list[bytes] = []
         """The first ``_ordered`` keys of ``_changes``, in order."""
         self._ordered = 0
-        self._log: list[tuple[bytes, bytes | _Unchanged | None]] | None = None
+        self._log: list[tuple[bytes, bytes | _Unchanged | None] | Mapping[bytes, bytes]] | None = None
+        """Each changed key with what stood there; or what was added at once."""
 
     def get(self, key: bytes) -> bytes | None:
         changes = self._changes
@@ -241,9 +242,9 @@ class Overlay:
         if not self._changes.keys().isdisjoint(entries):
             raise InvariantViolation("keys that were changed already are not new")
         if self._log is not None:
-            self._log.extend(zip(entries, repeat(_UNCHANGED)))
+            self._log.append(entries)
         self._changes.update(entries)
-        self._absent.update(dict.fromkeys(entries))
+        self._added.append(entries)
 
     def delete(self, key: bytes) -> None:
         if self._log is not None:
@@ -267,14 +268,18 @@ class Overlay:
         log, changes = self._log, self._changes
         if log is None:
             raise InvariantViolation("changes that are settled cannot be taken back")
-        for key, old in reversed(log[savepoint:]):
+        for entry in reversed(log[savepoint:]):
+            if not isinstance(entry, tuple):
+                self._added.pop()
+                for key in entry:
+                    del changes[key]
+                continue
+            key, old = entry
             if isinstance(old, _Unchanged):
                 del changes[key]
             else:
                 changes[key] = old
         del log[savepoint:]
-        if self._absent:
-            self._absent = {key: None for key in self._absent if key in changes}
         if self._ordered > len(changes):  # what is new stands last, so only then was some of it put in order
             self._keys = [key for key in self._keys if key in changes]
             self._ordered = len(changes)
@@ -306,10 +311,15 @@ class Overlay:
         return Batch(dict(self._changes))
 
     def undo(self, but: Container[bytes] = ()) -> Batch:
-        """The batch that would take these changes back: the base's value of every changed key, ``but`` left out."""
-        base, absent = self._base, self._absent
-        old: dict[bytes, bytes | None] = {key: None for key in absent if key not in but}
-        old.update((key, base.get(key)) for key in self._changes if key not in absent and key not in but)
+        """The batch that would take these changes back: the base's value of every changed key.
+
+        ``but`` is left out, if it is not of what was added.
+        """
+        base = self._base
+        old: dict[bytes, bytes | None] = {}
+        for entries in self._added:
+            old.update(dict.fromkeys(entries))
+        old.update([(key, base.get(key)) for key in self._changes if key not in old and key not in but])
         return Batch(old)
 
     def __len__(self) -> int:
