@@ -14,7 +14,7 @@ import shutil
 import statistics
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -113,6 +113,15 @@ def _place(directory: Path | None, resume: bool) -> Iterator[Path]:
         raise OperatorError("BENCH_DIRECTORY", what, "", "--resume goes on with the run there; or choose another")
     directory.mkdir(parents=True, exist_ok=True)
     yield directory
+
+
+def enrol_per_s(directory: Path, members: int) -> float:
+    """``enrol_per_s`` of a new chain of so many members in ``directory``."""
+    with _collecting_like_a_node(), closing(SoloChain(directory)) as chain:
+        walk, seconds = Walk(chain, Script(members)), 0.0
+        while walk.enrolled < members:
+            seconds += walk.step().decided.seconds
+    return members / seconds
 
 
 class _Run:

@@ -72,6 +72,14 @@ def batches(members: int, series: bytes = b"bench") -> Iterator[tx.EnrolBatch]:
         yield tx.EnrolBatch(PLAN, tuple(people))
 
 
+def signed_batches(network: nets.Network, series: bytes, first: int, count: int) -> Iterator[bytes]:
+    """The batches ``first`` to ``first + count - 1`` of a series, signed by the platform when they are taken."""
+    key = keys(network)[PLATFORM]
+    for number in range(first, first + count):
+        (body,) = batches(BATCH_ITEMS_MAX, b"%s-%d" % (series, number))
+        yield sign(body, key, network.chain_id)
+
+
 async def enrol(ledger: HttpLedger, members: int, series: bytes = b"bench") -> None:
     """Enrol so many, a few batches in flight at a time; who gets which number is left to the network."""
     waiting = batches(members, series)

@@ -11,19 +11,20 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from ledger.errors import OK, OperatorError
+from ledger.limits import BATCH_ITEMS_MAX
 
 from .. import network as nets
 from .. import processes
 from ..client import NodeClient
-from ..demo.ledger import PLATFORM
-from . import bare_ledger, prepare, probes, usage
+from . import prepare, probes, usage
+from .ledger import enrol_per_s
 from .load import Generator, Supply, Tally, percentiles
 
 WINDOWS: Final = 5
@@ -31,10 +32,14 @@ WARM_UP_SHARE: Final = 0.15
 LISTS_A_NODE: Final = 4
 LIST_SIZE: Final = 250
 OVERLOAD: Final = 3.0
-OVERLOAD_LIST: Final = 100
 IDLE_TRANSACTIONS: Final = 60
 OPEN_RATE: Final = 200.0
-ENROL_IN_FLIGHT: Final = 4
+ENROL_IN_FLIGHT_A_NODE: Final = 2
+ENROL_SIGNED_MAX: Final = 300
+"""Batches signed beforehand, 0.4 MB each; those beyond are signed as they are sent."""
+ENROL_BATCHES_MAX: Final = 2**40
+ENROL_ALONE: Final = 200_000
+"""So many members the ledger without a network enrols, before and after."""
 SAMPLE_S: Final = 1.0
 SOAK_FROM_SHARE: Final = 0.3
 """Memory's slope is taken over the rest: minutes 3 to 10 of ten."""
@@ -283,54 +288,48 @@ async def open_loop(bench: Bench) -> dict[str, Any]:
 
 
 async def enrol(bench: Bench) -> dict[str, Any]:
-    """Batches of 10,000 members through consensus, against the same batches on a ledger without a network."""
+    """Batches of 10,000 members through consensus, against the enrolment of ``bench ledger`` before and after."""
     bench.probe()
-    alone = await asyncio.to_thread(_enrol_alone, bench)
-    tally, begun_s = Tally(), time.monotonic()
+    alone = [await asyncio.to_thread(_enrol_alone, bench)]
     series = b"enrol-%d" % time.time_ns()
-    members = 0
-
-    async def keep_sending(number: int) -> None:
-        nonlocal members
-        async with prepare.client(bench.network) as ledger:
-            for part in count():
-                batch = next(prepare.batches(10_000, b"%s-%d-%d" % (series, number, part)))
-                since_s = time.monotonic()
-                if since_s >= begun_s + bench.seconds:
-                    return
-                await ledger.send(PLATFORM, [batch])
-                now_s = time.monotonic()
-                tally.done.append((now_s, len(batch.members), now_s - since_s))
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(ENROL_IN_FLIGHT):
-            group.create_task(keep_sending(number))
+    signed = list(prepare.signed_batches(bench.network, series, 0, min(ENROL_SIGNED_MAX, int(bench.seconds * 10))))
+    supply = Supply(chain(signed, prepare.signed_batches(bench.network, series, len(signed), ENROL_BATCHES_MAX)))
+    tally, begun_s = Tally(), time.monotonic()
+    async with Generator(bench.urls, supply, tally) as generator, asyncio.TaskGroup() as group:
+        group.create_task(generator.closed_loop(ENROL_IN_FLIGHT_A_NODE, 1, begun_s + bench.seconds))
+        await _until(begun_s + bench.seconds * WARM_UP_SHARE)
+        before, counted = _usage(bench), await _scrape(bench.urls[0])
         windows = await _windows(bench, tally, begun_s)
-    again = await asyncio.to_thread(_enrol_alone, bench)
+        after, counted_then = _usage(bench), await _scrape(bench.urls[0])
+    alone.append(await asyncio.to_thread(_enrol_alone, bench))
     bench.probe()
-    per_s, ideal = statistics.median(windows), statistics.median((alone, again)) * bench.cores / bench.validators
+    per_s = statistics.median(windows) * BATCH_ITEMS_MAX
+    cost = _cost(bench, before, after, tally.committed(before.at_s, after.at_s))
     return {
         "enrol_per_s": round(per_s),
-        "enrol_per_s_range": [round(min(windows)), round(max(windows))],
-        "ledger_enrol_per_s": [round(alone), round(again)],
-        "share_of_ledger": round(per_s / ideal, 3),
-        "latency_ms": percentiles(tally.latencies_ms(begun_s, time.monotonic())),
+        "enrol_per_s_range": [round(window * BATCH_ITEMS_MAX) for window in (min(windows), max(windows))],
+        "ledger_enrol_per_s": [round(value) for value in alone],
+        "share_of_ledger": round(per_s / (statistics.median(alone) * bench.cores / bench.validators), 3),
+        "cpu_us_per_member": round(cost["cpu_us_per_tx"] / BATCH_ITEMS_MAX, 2),
+        **cost,
+        **_load_figures(tally, begun_s, time.monotonic()),
+        "steps_us_per_tx": steps_us_per_tx(counted, counted_then),
     }
 
 
 def _enrol_alone(bench: Bench) -> float:
     with tempfile.TemporaryDirectory(dir=bench.directory) as directory:
-        return bare_ledger.enrol_per_s(Path(directory), bench.network.genesis_path.read_bytes())
+        return enrol_per_s(Path(directory), ENROL_ALONE)
 
 
 async def overload(bench: Bench) -> dict[str, Any]:
-    """The peak first; then three times as much at the door, whatever the answers say; windows like the peak's."""
+    """The peak first; then three times as much at the door, whatever the answers say; lists and windows like the peak's."""
     peak = await saturate(bench)
     rate = OVERLOAD * peak["committed_tps"]
     memory_before = sum(usage.memory_bytes(pids, "RssAnon") for pids in bench.pids().values())
     tally, begun_s = Tally(), time.monotonic()
     async with Generator(bench.urls, bench.supply(), tally) as generator, asyncio.TaskGroup() as group:
-        group.create_task(generator.open_loop(rate, OVERLOAD_LIST, begun_s + bench.seconds, wait="checked"))
+        group.create_task(generator.open_loop(rate, LIST_SIZE, begun_s + bench.seconds, wait="checked"))
         await _until(begun_s + bench.seconds * WARM_UP_SHARE)
         before = _usage(bench)
         windows = await _committed_windows(bench, begun_s)
