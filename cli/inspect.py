@@ -15,7 +15,7 @@ import click
 import msgpack
 
 from ledger.errors import OperatorError
-from ledger.store import BLOCKS, INDEXES, LENGTHS, META, NODES, ROWS, SEEN, UNDO, Reader, prefix_stop
+from ledger.store import AMENDMENTS, BLOCKS, INDEXES, LENGTHS, META, NODES, ROWS, SEEN, UNDO, Reader, prefix_stop
 from ledger.tables import Table, TableReader
 from node.api.blocks import raw_block
 from node.blockstore import BlockReader
@@ -29,6 +29,7 @@ from .stopped import stopped_database
 SPACES: Final[dict[str, bytes]] = {
     "meta": META,
     "rows": ROWS,
+    "amendments": AMENDMENTS,
     "nodes": NODES,
     "lengths": LENGTHS,
     "indexes": INDEXES,

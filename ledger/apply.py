@@ -38,7 +38,7 @@ from .rows import Validator
 from .state import BlockContext, State
 from .store import Batch, Overlay, Reader, Remembering
 from .transactions import Transaction
-from .undo import Undo
+from .undo import Undo, undo_of
 from .validity import HeightView, view_after
 from .votes import Certificate, ValidatorEntry, faults
 
@@ -220,11 +220,10 @@ class BlockExecution:
             state_root=root,
             receipts_root=receipts,
         )
-        splices = self._state.base.splices()
         self._state.memo.clear()  # what is derived refers to the state: only the garbage collector would free the block
         return Applied(
             batch=self._overlay.batch(),
-            undo=Undo(self._overlay.undo(splices).changes, splices),
+            undo=undo_of(self._overlay, self._state.base),
             receipts=tuple(self._receipts),
             state_root=root,
             receipts_root=receipts,

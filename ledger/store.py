@@ -26,6 +26,8 @@ META = b"m"
 """The node's own facts: the marker of format and chain, the newest height, pruning floors."""
 ROWS = b"r"
 """Rows of the tables: tag (1) ‖ page number (8, big-endian) -> 16 rows with their leaf hashes (`ledger.tables`)."""
+AMENDMENTS = b"a"
+"""Rows of a page that have changed since the page was written: tag (1) ‖ page number (8) (`ledger.pages`)."""
 NODES = b"n"
 """Inner nodes of the tables: tag (1) ‖ level (1) ‖ index (8) -> 16 child hashes (`ledger.tables`)."""
 LENGTHS = b"l"
@@ -39,9 +41,9 @@ BLOCKS = b"b"
 SEEN = b"s"
 """Transaction ids of the validity window: expiry minute ‖ id."""
 
-SPACES = (META, ROWS, NODES, LENGTHS, INDEXES, UNDO, BLOCKS, SEEN)
+SPACES = (META, ROWS, AMENDMENTS, NODES, LENGTHS, INDEXES, UNDO, BLOCKS, SEEN)
 
-SEALED = frozenset((ROWS, NODES, LENGTHS))
+SEALED = frozenset((ROWS, AMENDMENTS, NODES, LENGTHS))
 """Spaces whose values carry their own checksum (`ledger.pages`): a store need not check them a second time."""
 
 

@@ -16,15 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from . import pages
 from .pages import (
     NODE_BYTES,
     WIDTH,
     Fresh,
-    layout,
     node_key,
     open_value,
     page_key,
-    rows_of,
     seal,
 )
 from .proofs import EMPTY_CHILD, HASH_BYTES, INNER_PREFIX
@@ -83,9 +82,9 @@ def build(where: Subtree, rows: Sequence[bytes]) -> Built:
     number = where.first // WIDTH
     for at in range(0, len(rows), WIDTH):
         key = page_key(where.table, number)
-        body, digest, _ = Fresh(list(rows[at : at + WIDTH])).flush(where.table, number)
-        puts.append((key, seal(key, body)))
-        hashes.append(digest)
+        flushed = Fresh(list(rows[at : at + WIDTH])).flush(where.table, number)
+        puts.append((key, seal(key, flushed.body or b"")))
+        hashes.append(flushed.digest)
         number += 1
     for level in range(1, where.level + 1):
         first = where.first // rows_under(level)
@@ -104,7 +103,7 @@ def acceptable(rows: Sequence[bytes], expected: int) -> bool:
 
 def read_page(reader: Reader, table: Table, number: int, length: int) -> list[bytes]:
     """The rows of one page of a table of ``length`` rows."""
-    return rows_of(open_value(reader, page_key(table, number)), min(WIDTH, length - number * WIDTH))
+    return pages.read_page(reader, table, number, min(WIDTH, length - number * WIDTH)).all_rows()
 
 
 def stored_root(reader: Reader, where: Subtree, length: int) -> bytes | None:
@@ -118,8 +117,7 @@ def stored_root(reader: Reader, where: Subtree, length: int) -> bytes | None:
     count = where.rows(length)
     if body[0] & 0x7F != count:
         return None
-    _, hashes_at, rows_at = layout(body, count)
-    return node_hash(body[hashes_at:rows_at].ljust(NODE_BYTES, b"\x00"))
+    return node_hash(pages.read_page(reader, where.table, where.index, count).node())
 
 
 def node_hash(node: bytes) -> bytes:

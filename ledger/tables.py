@@ -15,7 +15,8 @@ What is hashed (this is consensus: it can never change)
   is no such row. Rows of `meta` from 1 on are free for the ledger's own single facts.
 
 What is stored (private, `ledger.pages`; may change with the store's format version)
-- a page: 16 rows with their 16 leaf hashes, at ROWS ‖ tag ‖ page number;
+- a page: 16 rows with their 16 leaf hashes, at ROWS ‖ tag ‖ page number; what has changed of it since it was written,
+  while that is little, at AMENDMENTS ‖ tag ‖ page number;
 - a node: 16 child hashes, at NODES ‖ tag ‖ level ‖ index; level 1 stands on the pages;
 - one value with the length and the root of every table, at LENGTHS.
 
@@ -37,13 +38,12 @@ from .pages import (
     WIDTH,
     Fresh,
     Patched,
-    layout,
+    amendments_key,
     node_key,
     open_value,
     page_key,
     read_node,
-    row_of,
-    rows_of,
+    read_page,
     seal,
     splice,
 )
@@ -151,7 +151,10 @@ class TableReader:
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
         number, slot = divmod(row_id, WIDTH)
-        return row_of(open_value(self._reader, page_key(table, number)), slot, self._rows_in(table, number))
+        row = read_page(self._reader, table, number, self._rows_in(table, number)).row(slot)
+        if row is None:
+            raise MissingRow(table, row_id, length)
+        return row
 
     def scan(self, table: Table, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes]]:
         """Rows from `start` (inclusive) to `stop` (exclusive; None, or more than the length: to the end) in order.
@@ -187,11 +190,11 @@ class TableReader:
         if not 0 <= row_id < length:
             raise MissingRow(table, row_id, length)
         number, slot = divmod(row_id, WIDTH)
-        body = open_value(self._reader, page_key(table, number))
-        count = self._rows_in(table, number)
-        value = row_of(body, slot, count)
-        _, hashes_at, rows_at = layout(body, count)
-        path = [inner_step(body[hashes_at:rows_at].ljust(NODE_BYTES, b"\x00"), slot)]
+        page = read_page(self._reader, table, number, self._rows_in(table, number))
+        value = page.row(slot)
+        if value is None:
+            raise MissingRow(table, row_id, length)
+        path = [inner_step(page.node(), slot)]
         index = number
         for level in range(1, depth(length)):
             index, slot = divmod(index, WIDTH)
@@ -208,7 +211,7 @@ class TableReader:
         return inner_step(_lower_node(self._roots, upper), lower), inner_step(_upper_node(self._roots), upper)
 
     def _page_rows(self, table: Table, number: int) -> list[bytes]:
-        return rows_of(open_value(self._reader, page_key(table, number)), self._rows_in(table, number))
+        return read_page(self._reader, table, number, self._rows_in(table, number)).all_rows()
 
     def _rows_in(self, table: Table, number: int) -> int:
         """How many rows page `number` has."""
@@ -242,7 +245,7 @@ class Tables(TableReader):
     """The tables of a block in the making, over its overlay.
 
     Changed pages are kept decoded; `root()` hashes only the changed paths and puts pages, nodes and lengths into the
-    overlay. So call `root()` before `overlay.batch()`. Nobody else may write to the spaces ROWS, NODES and LENGTHS.
+    overlay. So call `root()` before `overlay.batch()`. Nobody else may write to the spaces of ``SEALED``.
     """
 
     def __init__(self, overlay: Overlay, stored: Reader | None = None) -> None:
@@ -254,6 +257,8 @@ class Tables(TableReader):
         self._flushed = list(self._lengths)
         self._spliced: dict[bytes, bytes | None] = {}
         """What `root()` has put: how the value before is made of it; nothing for a new one, or one put twice."""
+        self._amended: dict[bytes, bytes | None] = {}
+        """What lay at the keys of amendments before."""
         self._open: list[dict[int, Fresh | Patched]] = [{} for _ in range(TABLES + 1)]
         """Pages by table and number that were read or changed; most of those that are read are changed next."""
         if self._lengths[Table.META] == 0:
@@ -332,6 +337,10 @@ class Tables(TableReader):
         """Pages and nodes put so far of which the base's value can be told, by key (`ledger.undo`)."""
         return {key: found for key, found in self._spliced.items() if found is not None}
 
+    def amended(self) -> dict[bytes, bytes | None]:
+        """The base's values at the keys of the amendments that were put or deleted so far."""
+        return self._amended
+
     def table_root(self, table: Table) -> bytes:
         """The root of one table after all changes so far; flushes like `root()`."""
         self.root()
@@ -363,7 +372,7 @@ class Tables(TableReader):
         pages = self._open[table]
         if len(pages) >= OPEN_PAGES_MAX:
             pages = self._open[table] = {at: page for at, page in pages.items() if page.changed}
-        page = pages[number] = Patched(open_value(self._stored, page_key(table, number)), self._rows_in(table, number))
+        page = pages[number] = read_page(self._stored, table, number, self._rows_in(table, number))
         return page
 
     def _last_page(self, table: Table) -> Fresh:
@@ -372,8 +381,8 @@ class Tables(TableReader):
         number = self._lengths[table] >> 4
         page = pages.get(number)
         if not isinstance(page, Fresh):
-            rows = (page or self._load(table, number)).all_rows()
-            page = self._open[table][number] = Fresh(rows)
+            page = page or self._load(table, number)
+            page = self._open[table][number] = Fresh(page.all_rows(), page.amendments)
         return page
 
     def _page_rows(self, table: Table, number: int) -> list[bytes]:
@@ -395,8 +404,12 @@ class Tables(TableReader):
         for number in sorted(pages):
             page = pages[number]
             if page.changed:
-                body, changed[number], splices = page.flush(tag, number)
-                self._store(page_key(tag, number), body, splices)
+                flushed = page.flush(tag, number)
+                changed[number] = flushed.digest
+                if flushed.body is not None:
+                    self._store(page_key(tag, number), flushed.body, flushed.splices)
+                if flushed.amendments or page.amendments:
+                    self._amend(amendments_key(tag, number), page.amendments, flushed.amendments)
         self._open[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
@@ -435,6 +448,14 @@ class Tables(TableReader):
     def _store(self, key: bytes, body: bytes | bytearray, splices: bytes | None) -> None:
         self._spliced[key] = None if key in self._spliced else splices
         self._overlay.put(key, seal(key, body))
+
+    def _amend(self, key: bytes, old: bytes, new: bytes) -> None:
+        if key not in self._amended:
+            self._amended[key] = seal(key, old) if old else None
+        if new:
+            self._overlay.put(key, seal(key, new))
+        else:
+            self._overlay.delete(key)
 
 
 def read_lengths(meta_row: bytes) -> list[int]:

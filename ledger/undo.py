@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .pages import seal, spliced, unsealed
-from .store import Batch, Reader
+from .store import Batch, Overlay, Reader
+from .tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,12 @@ class Undo:
             if raw is not None:
                 batch.put(key, _before(key, raw, splices))
         return batch
+
+
+def undo_of(overlay: Overlay, tables: Tables) -> Undo:
+    """Of a block whose root was taken: what its changes have replaced."""
+    splices, amended = tables.splices(), tables.amended()
+    return Undo({**overlay.undo(splices.keys() | amended.keys()).changes, **amended}, splices)
 
 
 def _before(key: bytes, raw: bytes, splices: bytes) -> bytes:

@@ -29,7 +29,8 @@ import plyvel
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.store import META, SEALED, Batch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: pages have amendments (decision 0025)."""
 MARKER_KEY = META + b"format"
 CHAIN_ID_BYTES = 32
 _MARKER_MAGIC = b"huzhu-store"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger import proofs
 from ledger.errors import InvariantViolation
 from ledger.pages import seal
-from ledger.store import LENGTHS, NODES, ROWS, Batch, MemoryStore, Overlay, Store
+from ledger.store import AMENDMENTS, LENGTHS, NODES, ROWS, Batch, MemoryStore, Overlay, Store
 from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader, Tables, depth, read_lengths, row_key
 
 SIZES = [0, 1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 272, 273, 4095, 4096, 4097]
@@ -336,13 +336,13 @@ def test_a_root_without_changes_writes_nothing() -> None:
     assert len(overlay) == 0
 
 
-def test_a_put_rewrites_one_page_one_node_a_level_and_the_lengths() -> None:
+def test_a_put_amends_one_page_and_rewrites_one_node_a_level_and_the_lengths() -> None:
     overlay = Overlay(committed((Table.MEMBERS, rows_of(5000))))
     tables = Tables(overlay)
     tables.put(Table.MEMBERS, 4321, b"x")
     tables.root()
     spaces = [key[:1] for key in overlay.batch().changes]
-    assert sorted(spaces) == sorted([ROWS, NODES, NODES, NODES, LENGTHS])
+    assert sorted(spaces) == sorted([AMENDMENTS, NODES, NODES, NODES, LENGTHS])
 
 
 # ---- a damaged store

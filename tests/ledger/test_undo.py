@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import InvariantViolation
-from ledger.pages import splice, spliced
+from ledger.pages import amendments_key, splice, spliced
 from ledger.store import LENGTHS, SEALED, Batch, MemoryStore, Overlay
-from ledger.tables import Table, Tables
-from ledger.undo import Undo
+from ledger.tables import Table, TableReader, Tables
+from ledger.undo import Undo, undo_of
 
 ROWS = st.builds(
     lambda count, value: [value + b"%d" % number for number in range(count)],
@@ -36,8 +36,7 @@ def block(store: MemoryStore, puts: list[tuple[int, bytes]], appended: list[byte
             tables.put(TABLE, number % tables.length(TABLE), value)
         tables.append_many(TABLE, appended)
         tables.root()
-    splices = tables.splices()
-    return overlay.batch(), Undo(overlay.undo(splices).changes, splices)
+    return overlay.batch(), undo_of(overlay, tables)
 
 
 @given(ROWS, PUTS, st.lists(st.binary(min_size=1, max_size=9), max_size=40), st.integers(1, 2))
@@ -51,6 +50,34 @@ def test_a_block_is_taken_back_byte_for_byte(
     store.write(batch)
     store.write(undo.batch(store))
     assert {key: store.get(key) for key in batch.changes} == before
+
+
+@given(ROWS, st.lists(st.tuples(PUTS, st.booleans()), min_size=2, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_blocks_that_amend_the_same_pages_are_taken_back_one_by_one(
+    rows: list[bytes], blocks: list[tuple[list[tuple[int, bytes]], bool]]
+) -> None:
+    """Pages are amended, written anew and appended to in turn; the rows are always those of the changes."""
+    store, rows = stored(rows), list(rows)
+    undone = []
+    for puts, appends in blocks:
+        few = [(number % 40, value) for number, value in puts]
+        whole = dict(store.scan(b"", b"\xff" * 9))
+        batch, undo = block(store, few, [b"appended"] * appends, 1)
+        store.write(batch)
+        undone.append((undo, whole))
+        for number, value in few:
+            rows[number % len(rows)] = value
+        rows += [b"appended"] * appends
+        assert [row for _, row in TableReader(store).scan(TABLE)] == rows
+        assert TableReader(store).table_root(TABLE) == TableReader(stored(rows)).table_root(TABLE)
+        for row_id in {number % len(rows) for number, _ in few}:
+            assert (
+                TableReader(store).prove(TABLE, row_id).value == rows[row_id] == TableReader(store).get(TABLE, row_id)
+            )
+    for undo, whole in reversed(undone):
+        store.write(undo.batch(store))
+        assert dict(store.scan(b"", b"\xff" * 9)) == whole
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 255, 256, 257, 511, 512, 4095, 4096])
@@ -67,7 +94,8 @@ def test_one_changed_row_is_an_eighth_of_its_pages_in_the_undo() -> None:
     store = stored([bytes([number % 256]) * 60 for number in range(608)])
     batch, undo = block(store, [(7, b"other")], [], 1)
     whole = sum(len(store.get(key) or b"") for key in batch.changes if key != LENGTHS)
-    assert set(undo.changes) == {LENGTHS}
+    amended = amendments_key(TABLE, 0)
+    assert undo.changes == {LENGTHS: store.get(LENGTHS), amended: None}
     assert sum(map(len, undo.splices.values())) * 8 < whole
 
 
