@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from cli.bench import probes, usage
 from cli.bench.load import Generator, Supply, Tally, percentiles
+from cli.bench.sync import FIRST_POLL_S, POLL_MAX_S, POLL_S, pause_s
 
 
 def test_what_was_refused_is_offered_again_before_what_is_fresh() -> None:
@@ -105,3 +106,13 @@ def test_usage_is_read_of_running_processes_only() -> None:
     assert os.getpid() in usage.tree(os.getpid())
     assert usage.memory_bytes([os.getpid()]) >= usage.memory_bytes([os.getpid()], "RssAnon") > 0
     assert usage.cpu_s([2**22 + 1]) == usage.memory_bytes([2**22 + 1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("done", "left", "expected_s"),
+    [(0, 100, POLL_S), (10, 1, 0.05), (10, 8, 0.4), (10, 90, POLL_MAX_S), (100, 1, FIRST_POLL_S)],
+)
+def test_a_node_that_catches_up_is_looked_at_when_half_of_what_is_left_is_done(
+    done: int, left: int, expected_s: float
+) -> None:
+    assert pause_s(1.0, done, left) == pytest.approx(expected_s)
