@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from simulator.runner import SCENARIOS, Report, Result, run_bugs, run_seeds
 from simulator.twins.choices import ROUNDS_MAX
 from simulator.twins.search import KINDS, Search, search
 
-from .output import Exit, console, listing, output_option, table
+from .output import Exit, F, console, listing, output_option, table
 
 LOG_LINES_MAX: Final = 400
 BUG_SEEDS: Final = 700
@@ -41,14 +41,12 @@ class SeedRange(click.ParamType[Sequence[int]]):
         return range(first, last + 1)
 
 
+def _one_of(name: str, choices: Iterable[str], default: str, about: str) -> Callable[[F], F]:
+    return click.option(name, type=click.Choice(tuple(choices)), default=default, show_default=True, help=about)
+
+
 @click.command()
-@click.option(
-    "--scenario",
-    type=click.Choice(tuple(SCENARIOS)),
-    default="seeds",
-    show_default=True,
-    help="Random faults by seed, or all cases of a scripted run.",
-)
+@_one_of("--scenario", SCENARIOS, "seeds", "Random faults by seed, or all cases of a scripted run.")
 @click.option(
     "--seeds", type=SeedRange(), help="Which numbers, inclusive; seeds 0 to 99, of a script all, unless given."
 )
@@ -66,12 +64,11 @@ class SeedRange(click.ParamType[Sequence[int]]):
     type=click.IntRange(1, ROUNDS_MAX),
     help="Every schedule of a network with a validator that runs twice, up to so many rounds.",
 )
-@click.option(
+@_one_of(
     "--twins-network",
-    type=click.Choice(tuple(KINDS)),
-    default="in-step",
-    show_default=True,
-    help="Of --twins: rounds in step; groups that stay behind; votes sent again late; votes that one process hears.",
+    KINDS,
+    "in-step",
+    "Of --twins: rounds in step; groups that stay behind; votes sent again late; votes that one process hears.",
 )
 @click.option("--latency", is_flag=True, help="Model blocks over real distances, for 4 to 100 validators.")
 @output_option

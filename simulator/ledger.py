@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 
+from msgspec.structs import replace
+
+import configs
 from consensus.messages import CompactBlock
 from ledger import beacon, calendar
 from ledger import transactions as tx
@@ -20,9 +23,17 @@ from ledger.apply import apply_block
 from ledger.blocks import Body, Header, Receipt
 from ledger.codec import encode
 from ledger.errors import OK, PeerError
-from ledger.genesis import Genesis, GenesisOrganisation, GenesisPlan, GenesisValidator, GenesisValues, initial_batch
+from ledger.genesis import (
+    Genesis,
+    GenesisOrganisation,
+    GenesisPlan,
+    GenesisValidator,
+    GenesisValues,
+    initial_batch,
+    parse_plan,
+)
 from ledger.genesis_file import CLOCK_STEPPED
-from ledger.params import ChainParams, ClassBand, PlanParams, TierBand
+from ledger.params import ChainParams, TierBand
 from ledger.roles import Role
 from ledger.rows import Account
 from ledger.signing import public_key
@@ -51,34 +62,15 @@ FOUNDERS: Final = (
     ("mutual-c", Role.ASSESSOR),
 )
 """The owners of the seats, in order; whoever has none is no founder, but for the first four."""
-PLAN: Final = PlanParams(
-    fee_bps=800,
+PLAN: Final = replace(
+    parse_plan(configs.text("plan_main.toml")).params,
     waiting_days=0,
-    joining_age_days_min=30,
-    joining_age_years_max=59,
     tiers=(TierBand(1, 0, 30_000),),
-    classes=(ClassBand(0, 1, 1),),
-    notice_days=3,
-    pay_days=7,
     case_cap_fen=2_000_000,
     year_cap_fen=18_800_000,
-    lapse_fails=2,
-    reinstate_days=60,
-    file_days=180,
     investigate_after_days=0,
-    investigate_days=30,
-    review_days=10,
-    expert_days=30,
-    appeal_days=30,
-    docs_times_max=2,
-    docs_days_max=60,
-    objectors_min=20,
-    jury_panel=501,
-    jury_quorum=100,
-    jury_exam_days=30,
-    jury_commit_hours=48,
-    jury_reveal_hours=24,
 )
+"""The main plan, with small aid, high caps and nothing to wait for."""
 
 
 def founded(n: int, params: ChainParams, validators: tuple[GenesisValidator, ...]) -> Genesis:

@@ -12,6 +12,19 @@ from tests.ledger.claim_kit import PARAMS, person
 from tests.ledger.test_life import CLAIMANT, MEMBERS
 from tests.running import run
 
+BALLOT = {
+    "format": "huzhu-ballot-1",
+    "chain_id": "00" * 32,
+    "claim": 0,
+    "dispute": 0,
+    "member": person(1),
+    "juror": 1,
+    "vote": "clear",
+    "salt": "00" * 16,
+    "commitment": "00" * 32,
+}
+"""Whole in its form; its commitment is of nothing."""
+
 
 def test_a_refused_claim_is_appealed_and_a_jury_votes_by_files(at: Desk, tmp_path: Path) -> None:
     claim, _, second = assessed(at, paper_in(tmp_path))
@@ -79,19 +92,8 @@ def _verify_the_jury(at: Desk, tmp_path: Path, dispute: int, drawn: list[int]) -
 
 def test_a_ballot_that_does_not_open_its_commitment_is_not_sent(at: Desk, tmp_path: Path) -> None:
     path = tmp_path / "ballot"
-    whole = {
-        "format": "huzhu-ballot-1",
-        "chain_id": "00" * 32,
-        "claim": 0,
-        "dispute": 0,
-        "member": person(1),
-        "juror": 1,
-        "vote": "clear",
-        "salt": "00" * 16,
-        "commitment": "00" * 32,
-    }
     for wrong in ({"vote": "perhaps"}, {"salt": "0"}, {"salt": ""}, {"juror": -1}, {"claim": "0"}, {"format": "x"}, {}):
-        path.write_text(json.dumps(whole | wrong))
+        path.write_text(json.dumps(BALLOT | wrong))
         path.chmod(0o600)
         assert at.refused("person 1", "jury reveal", str(path), code=2) == "BAD_BALLOT", wrong
     for text in ("", "[]", "{}", "[" * 4_000):
@@ -103,19 +105,7 @@ def test_a_ballot_that_does_not_open_its_commitment_is_not_sent(at: Desk, tmp_pa
 
 def test_a_ballot_of_another_chain_is_not_sent(at: Desk, tmp_path: Path) -> None:
     path = tmp_path / "ballot"
-    salt = bytes(16)
-    opened = {
-        "format": "huzhu-ballot-1",
-        "chain_id": "00" * 32,
-        "claim": 0,
-        "dispute": 0,
-        "member": person(1),
-        "juror": 1,
-        "vote": "clear",
-        "salt": salt.hex(),
-        "commitment": commitment(0, 1, Vote.CLEAR, salt).hex(),
-    }
-    path.write_text(json.dumps(opened))
+    path.write_text(json.dumps(BALLOT | {"commitment": commitment(0, 1, Vote.CLEAR, bytes(16)).hex()}))
     path.chmod(0o600)
     assert at.refused("person 1", "jury reveal", str(path), code=2) == "WRONG_CHAIN"
 

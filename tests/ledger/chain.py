@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
+from msgspec.structs import replace
+
+import configs
 from ledger import beacon, calendar, journal
 from ledger.apply import Applied, apply_block
 from ledger.blocks import Body, Evidence, Header, Receipt, RecoveryRecord, genesis_certificate, header_hash
@@ -23,9 +26,10 @@ from ledger.genesis import (
     GenesisValues,
     initial_batch,
     parse_genesis,
+    parse_plan,
     render_genesis,
 )
-from ledger.params import ChainParams, ClassBand, PlanParams, TierBand
+from ledger.params import ChainParams, TierBand
 from ledger.proposers import proposer
 from ledger.roles import Role
 from ledger.signing import public_key, sign
@@ -58,34 +62,13 @@ CHAIN_PARAMS = ChainParams(
     block_bytes_max=2_097_152,
 )
 
-PLAN_PARAMS = PlanParams(
-    fee_bps=800,
-    waiting_days=90,
-    joining_age_days_min=30,
-    joining_age_years_max=59,
+PLAN_PARAMS = replace(
+    parse_plan(configs.text("plan_main.toml")).params,
     tiers=(TierBand(1, 0, 30_000), TierBand(1, 40, 10_000), TierBand(2, 0, 5_000)),
-    classes=(ClassBand(0, 1, 1),),
-    notice_days=3,
-    pay_days=7,
     case_cap_fen=2_000_000,
     year_cap_fen=18_800_000,
-    lapse_fails=2,
-    reinstate_days=60,
-    file_days=180,
-    investigate_after_days=3,
-    investigate_days=30,
-    review_days=10,
-    expert_days=30,
-    appeal_days=30,
-    docs_times_max=2,
-    docs_days_max=60,
-    objectors_min=20,
-    jury_panel=501,
-    jury_quorum=100,
-    jury_exam_days=30,
-    jury_commit_hours=48,
-    jury_reveal_hours=24,
 )
+"""The main plan with a thousandth of the aid, and caps that few members do not reach."""
 
 
 def seed(name: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from functools import cache
 from hashlib import sha256
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -12,13 +13,19 @@ from ledger.genesis import GenesisPlan
 from ledger.indexes import differences
 from ledger.jury import Vote, commitment
 from ledger.roles import Role
-from ledger.rows import Account, Claim, Dispute, Juror
+from ledger.rows import NONE, Account, Claim, Dispute, Juror
 from tests.ledger.chain import ORGANISATIONS, PLAN_PARAMS, Chain, genesis_values, key, organisation
 from tests.ledger.test_life import BIRTH_MONTH, CLAIMANT, HASH, MEMBERS, SALT, days, filing, state_of
 
 KEYED = 24
 """Members with their own keys: ids from ``MEMBERS`` on, named "person 0" and so on."""
 PARAMS = replace(PLAN_PARAMS, objectors_min=3, jury_panel=9, jury_quorum=5)
+_NOTHING: dict[str, Any] = dict.fromkeys(Claim.__struct_fields__, 0)
+_NOTHING |= dict.fromkeys(("held_from", "draw", "investigator", "review_draw", "reviewer", "hospital"), NONE)
+_NOTHING |= dict.fromkeys(("dispute", "helped_from", "period"), NONE)
+_NOTHING |= dict.fromkeys(("fingerprint", "salt", "report", "diagnosis", "judgment", "reference"), b"")
+BLANK = Claim(**_NOTHING | {"passed_over": (), "consents": (), "objected": False})
+"""A claim of which nothing was said and with which nothing has happened."""
 EXTRA = (organisation("firm-c", Role.ASSESSOR), organisation("other bank", Role.BANK | Role.PLATFORM))
 
 

@@ -7,39 +7,15 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ledger.params import ClassBand, PlanParams, TierBand
+from ledger.params import PlanParams, TierBand
 from ledger.rows import Claim
 from ledger.state import BlockContext, State
 from ledger.store import MemoryStore, Overlay
+from tests.ledger.chain import PLAN_PARAMS
 from tests.reference.brute_force import noon
 
-PARAMS = PlanParams(
-    fee_bps=800,
-    waiting_days=90,
-    joining_age_days_min=30,
-    joining_age_years_max=59,
-    tiers=(TierBand(0, 0, 10_000),),
-    classes=(ClassBand(0, 1, 1),),
-    notice_days=3,
-    pay_days=7,
-    case_cap_fen=10**9,
-    year_cap_fen=18_800,
-    lapse_fails=2,
-    reinstate_days=60,
-    file_days=180,
-    investigate_after_days=3,
-    investigate_days=10,
-    review_days=10,
-    expert_days=30,
-    appeal_days=30,
-    docs_times_max=2,
-    docs_days_max=60,
-    objectors_min=20,
-    jury_panel=501,
-    jury_quorum=100,
-    jury_exam_days=30,
-    jury_commit_hours=48,
-    jury_reveal_hours=24,
+PARAMS = replace(
+    PLAN_PARAMS, tiers=(TierBand(0, 0, 10_000),), case_cap_fen=10**9, year_cap_fen=18_800, investigate_days=10
 )
 
 

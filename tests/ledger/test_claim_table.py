@@ -9,10 +9,10 @@ from ledger import claim_table, claims, disputes, documents, experts, holds, jur
 from ledger import transactions as tx
 from ledger.claim_table import DEADLINES, ENTRY, TABLE, ClaimState, Event, target
 from ledger.errors import TransactionRejected
-from ledger.rows import NONE, Claim
 from ledger.sender import Sender
 from ledger.state import BlockContext, State
 from ledger.store import MemoryStore, Overlay
+from tests.ledger.claim_kit import BLANK
 
 BEFORE_APPROVED = [
     "FILED",
@@ -84,42 +84,20 @@ ALLOWED: dict[tuple[str, str], str | set[str]] = {
     ("EXPIRED", "COURT_ORDER"): "CLEARED",
 }
 
-CLAIM = Claim(
-    plan=0,
-    member=0,
+CLAIM = replace(
+    BLANK,
     tier=1,
     illness=1,
-    cause=0,
     diagnosis_day=17_000,
     region=1,
     fingerprint=bytes(32),
     salt=bytes(16),
     state=int(ENTRY),
-    held_from=NONE,
-    held_opened_ms=0,
-    held_due_ms=0,
-    opened_ms=0,
     due_ms=1,
     draw=0,
     investigator=0,
-    review_draw=NONE,
-    reviewer=NONE,
-    passed_over=(),
-    report=b"",
     hospital=4,
     diagnosis=bytes(32),
-    reason=0,
-    documents_asked=0,
-    documents_days=0,
-    consents=(),
-    dispute=NONE,
-    objected=False,
-    judge=0,
-    judgment=b"",
-    helped_from=NONE,
-    helped_to_day=0,
-    recovered_fen=0,
-    period=NONE,
     amount_fen=1,
     reference=b"out",
 )
