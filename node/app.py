@@ -368,7 +368,6 @@ class Node:
         return {
             "verifier": self.verifier.run(),
             "admission": self.admission.run(),
-            "gossip": self.gossip.run(),
             "sync": self.sync.run(),
             "joining": self.joining.run(),
             "joining told": self.joining.tell(),
@@ -389,6 +388,7 @@ class Node:
         self.log.info("stopping", height=self.chain.height)
         self._stop.set()
         self.driver.stop()
+        self.gossip.stop()
         self._disk.give_up()
         if self._api is not None:
             await self._api.stop()

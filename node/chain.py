@@ -375,7 +375,6 @@ class Chain:
 
         What another block is decided instead is executed as if this had not been.
         """
-        await asyncio.sleep(0)  # votes that have arrived already come first
         async with self._executing:
             block = self._checker.known(hash_)
             if block is not None and (self._executed is None or self._executed.hash != hash_):

@@ -14,6 +14,7 @@ Rules of this file
 
 from collections import deque
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Protocol
 
 from consensus.context import HeightContext
@@ -352,8 +353,12 @@ class Driver:
         if phase is not None:
             self._phases.reached(phase)
         self._to_all(effect.message)
-        if isinstance(effect.message, SignedPrepare):  # nothing to do until the others' come
-            self._spawn(self._chain.execute_ahead(effect.message.message.hash))
+        if isinstance(effect.message, SignedPrepare):  # nothing to do until the others' come; those here come first
+            self._clock.call_later(0, partial(self._execute_ahead, effect.message.message.hash))
+
+    def _execute_ahead(self, hash_: bytes) -> None:
+        if not self._stopped:
+            begin(self._chain.execute_ahead(hash_), self._spawn)
 
     def _to_all(self, message: Message) -> None:
         payload = encode_message(message)

@@ -25,7 +25,7 @@ from msgspec import Meta
 from ledger.codec import Wire, decode, encode
 from ledger.errors import MalformedBytes, PeerError
 
-from .clock import Alarm, Clock, TimerHandle
+from .clock import Clock, TimerHandle
 from .limits import (
     ANNOUNCE_DELAY_S,
     CHANNEL_LIMITS,
@@ -344,7 +344,10 @@ class GossipPolicy:
 
 
 class TransactionGossip:
-    """The policy on a network: give it the transaction class's messages and the comings and goings of peers."""
+    """The policy on a network: give it the transaction class's messages and the comings and goings of peers.
+
+    Needs no task: a timer runs until the next thing is due. ``stop`` it at the end.
+    """
 
     def __init__(
         self,
@@ -358,10 +361,10 @@ class TransactionGossip:
         self._gossiping = meter.of("gossip")
         self._policy = GossipPolicy(pool, is_coming)
         self._clock = clock
-        self._alarm = Alarm(clock)
         self._planned_s: float | None = None
-        """When ``run`` will be woken."""
+        """When the timer runs off."""
         self._timer: TimerHandle | None = None
+        self._stopped = False
 
     def submit(self, transactions: Sequence[tuple[bytes, bytes]]) -> None:
         """Push transactions, (id, bytes) each, that this node admitted, or old ones again."""
@@ -399,7 +402,9 @@ class TransactionGossip:
             self._replan()
 
     def _replan(self) -> None:
-        """Send what is due; ``run`` is woken for the next thing that will be."""
+        """Send what is due; a timer runs until the next thing will be."""
+        if self._stopped:
+            return
         now_s, due_s = self._clock.monotonic_s(), self._policy.next_due_s()
         if due_s is not None and due_s <= now_s:
             with self._gossiping:
@@ -409,19 +414,18 @@ class TransactionGossip:
             if self._timer is not None:
                 self._timer.cancel()
             self._planned_s = due_s
-            self._timer = self._clock.call_later(max(0.0, due_s - now_s), self._alarm.ring)
+            self._timer = self._clock.call_later(max(0.0, due_s - now_s), self._look)
+
+    def _look(self) -> None:
+        self._planned_s = None
+        self._replan()
+
+    def stop(self) -> None:
+        """Nothing is sent on time any more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _send(self, outgoing: list[Outgoing]) -> None:
         for peers, payload in outgoing:
             self._network.broadcast(Channel.TRANSACTIONS, payload, to=peers)
-
-    async def run(self) -> None:
-        """Send what falls due, for ever; one task of the node's group."""
-        try:
-            while True:
-                self._planned_s = None
-                self._replan()
-                await self._alarm.wait()
-        finally:
-            if self._timer is not None:
-                self._timer.cancel()

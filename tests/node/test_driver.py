@@ -263,8 +263,9 @@ def test_safety_rules_open_a_height_before_the_core_does() -> None:
     assert (started.context.height, started.context.index) == (1, 0)
 
 
-def test_a_vote_is_persisted_then_signed_then_sent() -> None:
+def test_a_vote_is_persisted_then_signed_then_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench()
+    executed = note_executions(monkeypatch, bench)
     bench.driver.start()
     bench.told.clear()
     key = bench.chain.view.next_validators[0].validator_key
@@ -277,7 +278,30 @@ def test_a_vote_is_persisted_then_signed_then_sent() -> None:
     assert bench.told == ["append 1", "recorded 1", "sign", "send", "send", "send"]
     assert bench.core.of(Persisted) == [Persisted(7)]
     assert sorted(peer for peer, _ in bench.links.sent) == sorted(bench.link(index) for index in (1, 2, 3))
-    assert bench.spawned == ["execute_ahead"], "while the others' prepares are on their way"
+    assert executed == [], "the votes that are here come first"
+    bench.clock.advance(0)
+    assert executed == [PREPARE.hash], "while the others' prepares are on their way"
+
+
+def note_executions(monkeypatch: pytest.MonkeyPatch, bench: Bench) -> list[bytes]:
+    executed: list[bytes] = []
+
+    async def execute_ahead(hash_: bytes) -> None:
+        executed.append(hash_)
+
+    monkeypatch.setattr(bench.chain, "execute_ahead", execute_ahead)
+    return executed
+
+
+def test_a_stopped_driver_executes_nothing_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    executed = note_executions(monkeypatch, bench)
+    bench.driver.start()
+    bench.answer(Signed, Broadcast(SignedPrepare(PREPARE, 0, b"s" * 64)))
+    bench.driver._feed(Signed(1, b"s" * 64))
+    bench.driver.stop()
+    bench.clock.advance(0)
+    assert executed == []
 
 
 def test_positions_are_reported_in_order_and_several_at_once() -> None:

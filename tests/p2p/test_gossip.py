@@ -287,8 +287,7 @@ async def test_on_real_links_a_transaction_reaches_all_and_a_late_peer_fetches_i
     nodes = [Node(key) for key in node_keys(3)]
     pools = [Admitting(node) for node in nodes]
     one, two, late = nodes
-    async with running(*nodes), asyncio.TaskGroup() as tasks:
-        runs = [tasks.create_task(pool.gossip.run()) for pool in pools]
+    async with running(*nodes):
         one.knows(two)
         await asyncio.gather(one.connected(two.key), two.connected(one.key))
         pools[0].gossip.on_peer(two.key, True)
@@ -302,8 +301,19 @@ async def test_on_real_links_a_transaction_reaches_all_and_a_late_peer_fetches_i
         pools[1].gossip.on_peer(late.key, True)
         await late.until(lambda: X in pools[2].pending)
         assert pools[2].announced == [(two.key, X)]
-        for run in runs:
-            run.cancel()
+        for pool in pools:
+            pool.gossip.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_stopped_gossip_sends_nothing_on_time() -> None:
+    node = Node(node_keys(1)[0])
+    pool = Admitting(node)
+    pool.gossip.stop()
+    pool.pending[X] = RAW
+    pool.gossip.submit([(X, RAW)])
+    assert pool.gossip.holders(X) == frozenset()
+    assert pool.gossip._timer is None
 
 
 def test_what_lies_in_the_inbox_is_not_asked_for_again() -> None:
