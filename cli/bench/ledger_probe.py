@@ -1,8 +1,8 @@
 """The bare loops that the ledger's figures are ratios to: what appending a member costs without any rule.
 
 Pack the row, hash its leaf, put its entry of the identity index, and write synced batches of 10,000 through the node's
-own store. No lookup, no tree above the leaves, no undo, no block. The entries are put in the order of their keys, as the
-ledger does: LevelDB takes them for half the CPU so, sorting included, and a ceiling must not be low for lack of it.
+own store. No lookup, no tree above the leaves, no undo, no block. The entries are put in the order of their keys, as
+the ledger does: LevelDB takes them quicker so, sorting included, and a ceiling must not be low for lack of it.
 """
 
 import shutil
