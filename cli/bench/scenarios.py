@@ -323,7 +323,7 @@ def _enrol_alone(bench: Bench) -> float:
 
 
 async def overload(bench: Bench) -> dict[str, Any]:
-    """The peak first; then three times as much at the door, whatever the answers say; lists and windows like the peak's."""
+    """The peak first; then three times as much, whatever the answers say; lists and windows are like the peak's."""
     peak = await saturate(bench)
     rate = OVERLOAD * peak["committed_tps"]
     memory_before = sum(usage.memory_bytes(pids, "RssAnon") for pids in bench.pids().values())
