@@ -35,8 +35,9 @@ from .execute import Executor
 from .organisations import validator_rows
 from .proposers import charge, eligible, failed, order, skips_before
 from .rows import Validator
-from .state import BlockContext, State
+from .state import BlockContext, Index, State
 from .store import Batch, Overlay, Reader, Remembering
+from .tables import Table
 from .transactions import Transaction
 from .undo import Undo, undo_of
 from .validity import HeightView, view_after
@@ -76,6 +77,8 @@ class Applied:
     """What the next block is checked against; holds V(height + 1), V(height + 2), eligible, the next deadline."""
     ledger_time_ms: int
     """Of this block."""
+    touched: frozenset[Table | Index]
+    """Tables and indexes in which something may be other than before."""
 
     @property
     def validators_after(self) -> tuple[ValidatorEntry, ...]:
@@ -229,6 +232,7 @@ class BlockExecution:
             receipts_root=receipts,
             view=view,
             ledger_time_ms=self._state.block.ledger_time_ms,
+            touched=self._state.all_touched(),
         )
 
     def _draw(self) -> None:

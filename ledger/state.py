@@ -306,6 +306,10 @@ class State(StateReader):
                 return True
         return False
 
+    def all_touched(self) -> frozenset[Table | Index]:
+        """Every table and index of which ``touched`` says so."""
+        return frozenset(self._changed | self.writable.grown)
+
     def index_put(self, name: Index, key: bytes, value: bytes | int = b"") -> None:
         """Set an index entry; an int is stored as 8 bytes, big-endian."""
         self._changed.add(name)

@@ -50,7 +50,7 @@ from .neighbours import VERSION, Neighbours
 from .opening import check_clock, open_disk, read_genesis
 from .pool import PeerPool
 from .questions import Questions
-from .roster import SignerClasses
+from .roster import SIGNERS_FROM, SignerClasses
 from .shortage import Shortage
 from .snapshot_serve import SnapshotServer
 from .status import Window
@@ -419,8 +419,9 @@ class Node:
 
     def _committed(self, committed: Committed) -> None:
         """First of the listeners: everybody after it sees the present roster."""
-        self._signers.forget()
-        if self.neighbours.refresh():
+        if not committed.touched.isdisjoint(SIGNERS_FROM):
+            self._signers.forget()
+        if self.neighbours.refresh(committed.touched):
             self.mempool.forget_announcements()
 
     def _settled(self, committed: Committed) -> None:

@@ -37,8 +37,9 @@ from ledger.blocks import (
 from ledger.codec import decode_own, encode
 from ledger.errors import InvariantViolation, OperatorError, PeerError
 from ledger.genesis import Genesis
-from ledger.state import StateReader
+from ledger.state import Index, StateReader
 from ledger.store import Batch, Overlay, Reader, Store
+from ledger.tables import Table
 from ledger.validity import HeightView
 from ledger.votes import Certificate, ValidatorEntry, certificate_fault
 
@@ -79,6 +80,8 @@ class Committed:
     execution_s: float
     write_s: float
     """How long the synced batch took."""
+    touched: frozenset[Table | Index]
+    """Tables and indexes of the state in which something may be other than before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -437,6 +440,7 @@ class Chain:
                 body_bytes=len(block.body_raw),
                 execution_s=executed.execution_s,
                 write_s=written_s - write_s,
+                touched=applied.touched,
             )
             for listener in self._listeners:
                 listener(committed)

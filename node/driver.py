@@ -82,6 +82,8 @@ from .roster import Roster
 from .seat import Seat
 from .steps import Phases, Steps
 
+TIMER_EARLY_S: Final = 0.001
+"""A timer of the core may run off so much too early, for the clock's own timers do."""
 DISK_LOW: Final = "the disk is nearly full"
 """Why a validator that has little free disk does not vote."""
 
@@ -146,7 +148,10 @@ class Driver:
         self._turn = turn if turn is not None else Turn()
         self._following: deque[Coroutine[Any, Any, None]] = deque()
         """What the effects performed set in motion, to begin when they are all performed."""
-        self._timers: dict[TimerKind, TimerHandle] = {}
+        self._wanted: dict[TimerKind, tuple[float, Timer]] = {}
+        """The core's timer of each kind, and when it runs off."""
+        self._timers: dict[TimerKind, tuple[float, TimerHandle]] = {}
+        """The clock's, which may run off earlier: most are set anew long before, and that shall cost nothing."""
         self._persisting: deque[tuple[int, Persist]] = deque()
         self._held: deque[Persist] = deque()
         self._holds: dict[str, None] = {}
@@ -272,7 +277,7 @@ class Driver:
     def stop(self) -> None:
         """Nothing is signed, sent or asked for any more."""
         self._stopped = True
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         self._due.stop()
 
@@ -369,14 +374,28 @@ class Driver:
                     self._links.send(key, Channel.CONSENSUS, payload)
 
     def _set_timer(self, effect: SetTimer) -> None:
-        timer = effect.timer
-        running = self._timers.get(timer.kind)
+        kind, delay_s = effect.timer.kind, effect.delay_ms / 1_000
+        due_s = self._clock.monotonic_s() + delay_s
+        self._wanted[kind] = (due_s, effect.timer)
+        running = self._timers.get(kind)
         if running is not None:
-            running.cancel()
-        self._timers[timer.kind] = self._clock.call_later(effect.delay_ms / 1_000, lambda: self._timeout(timer))
+            if running[0] <= due_s:
+                return  # it runs off, sees that it is too early, and runs on
+            running[1].cancel()
+        self._run_timer(kind, delay_s, due_s)
 
-    def _timeout(self, timer: Timer) -> None:
-        self._feed(Timeout(timer))
+    def _run_timer(self, kind: TimerKind, delay_s: float, due_s: float) -> None:
+        self._timers[kind] = (due_s, self._clock.call_later(delay_s, partial(self._timeout, kind)))
+
+    def _timeout(self, kind: TimerKind) -> None:
+        del self._timers[kind]
+        due_s, timer = self._wanted[kind]
+        left_s = due_s - self._clock.monotonic_s()
+        if left_s > TIMER_EARLY_S:
+            self._run_timer(kind, left_s, due_s)
+        else:
+            del self._wanted[kind]
+            self._feed(Timeout(timer))
 
     def _build(self, effect: BuildBlock) -> None:
         seat, chain = self._seat, self._chain

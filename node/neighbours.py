@@ -7,7 +7,8 @@ not allowed any more end, and those newly allowed are dialled. What arrives is h
 from typing import Final, Protocol
 
 from ledger.protocol import NEWEST, OLDEST
-from ledger.tables import Table, TableReader
+from ledger.state import Index
+from ledger.tables import Table
 from p2p.clock import Clock
 from p2p.hello import Hello
 from p2p.limits import Channel
@@ -18,7 +19,7 @@ from p2p.peers import Address
 
 from .chain import Chain
 from .config import Config, split_address
-from .roster import Roster, make_roster
+from .roster import ROSTER_FROM, Roster, make_roster
 
 VERSION: Final = "0.1.0"
 AGENT: Final = f"huzhu/{VERSION}"
@@ -57,7 +58,6 @@ class Neighbours:
         self._static = frozenset(static)
         self._chain = chain
         self._receivers = receivers
-        self._roots: tuple[bytes, ...] = ()
         self.roster: Roster = self._read()
         """Of the open height."""
         self.network = Network(
@@ -78,10 +78,13 @@ class Neighbours:
         """The position in V(open height) behind the link; None for all others."""
         return self.roster.index_of(peer)
 
-    def refresh(self) -> bool:
-        """A block was committed: take over what it changed; whether the validator set is another one."""
-        before, after = self.roster, self._read()
-        if after is before:
+    def refresh(self, touched: frozenset[Table | Index]) -> bool:
+        """A block was committed that touched these: take over what it changed; whether the validator set is another."""
+        before = self.roster
+        if touched.isdisjoint(ROSTER_FROM) and before.validators == self._chain.view.next_validators:
+            return False
+        after = self._read()
+        if after == before:
             return False
         self.roster = after
         self.network.refresh_allowed()
@@ -94,14 +97,8 @@ class Neighbours:
             self.network.set_addresses(key, [split_address(text)])
 
     def _read(self) -> Roster:
-        """The roster of the newest state: the present one when nothing it is made of has changed."""
-        validators = self._chain.view.next_validators
-        tables = TableReader(self._chain.current.reader)
-        roots = tuple(tables.table_root(table) for table in (Table.ORGANISATIONS, Table.PROPOSALS))
-        if self._roots == roots and self.roster.validators == validators:
-            return self.roster
-        self._roots = roots
-        return make_roster(self._chain.current.state, validators)
+        """The roster of the newest state."""
+        return make_roster(self._chain.current.state, self._chain.view.next_validators)
 
     def _received(self, peer: bytes, channel: Channel, payload: bytes) -> None:
         if channel is Channel.CONSENSUS:

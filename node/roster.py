@@ -10,11 +10,17 @@ from typing import Final
 
 from ledger.organisations import OrganisationState
 from ledger.rows import Organisation
-from ledger.state import StateReader
+from ledger.state import Index, StateReader
+from ledger.tables import Table
 from ledger.votes import ValidatorEntry
 
 from .applicants import applicant_keys
 from .mempool import SignerClass
+
+ROSTER_FROM: Final = frozenset({Table.ORGANISATIONS, Table.PROPOSALS})
+"""Beside the validator set, what of the state a roster is made of."""
+SIGNERS_FROM: Final = frozenset({Table.ORGANISATIONS, Index.ORGANISATION_KEY, Index.MEMBER_KEY})
+"""What of the state the class of a signing key is read from; the key of a stepped clock never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +82,5 @@ class SignerClasses:
         return kind
 
     def forget(self) -> None:
-        """A block was committed."""
+        """A block was committed that touched what they are read from (``SIGNERS_FROM``)."""
         self._known.clear()

@@ -17,7 +17,9 @@ from ledger.genesis import initial_batch
 from ledger.genesis_file import CLOCK_REAL
 from ledger.roles import MAY_SEND
 from ledger.rows import Clock, Member, Plan, Validator
+from ledger.state import Index
 from ledger.store import INDEXES, MemoryStore
+from ledger.tables import Table
 from ledger.transactions import TransactionBody, decode_transaction, transaction_id
 from ledger.validity import view_at_genesis
 from ledger.votes import faults
@@ -59,6 +61,15 @@ def test_an_empty_block_changes_nothing_and_makes_no_block_due() -> None:
     assert not block.applied.state_changed
     assert not chain.view.certifying_due
     assert block.applied.receipts == ()
+
+
+def test_a_block_says_which_tables_and_indexes_it_touched() -> None:
+    chain = Chain()
+    assert chain.block().applied.touched == frozenset()
+    assert chain.block(("platform", enrol(1))).applied.touched >= {Table.MEMBERS, Table.COHORTS, Index.COHORT}
+    assert chain.block(("platform", enrol(2))).applied.touched.isdisjoint({Table.ORGANISATIONS, Table.PROPOSALS})
+    chain.block(("clock", tx.AdvanceClock(START_MS + calendar.MS_PER_DAY)))
+    assert chain.blocks[-1].applied.touched == {Table.META}
 
 
 def test_a_block_with_a_transaction_makes_the_certifying_block_due() -> None:

@@ -27,6 +27,7 @@ from consensus.events import (
     DueReason,
     Event,
     HeightStarted,
+    PeerUp,
     Persisted,
     Received,
     Signed,
@@ -470,3 +471,20 @@ def test_after_stop_nothing_is_said_any_more() -> None:
     bench.driver.received(bench.link(1), encode_message(GetCertificate(0)))
     bench.wait_for_block(bench.transaction())
     assert len(bench.core.events) == before
+
+
+def test_a_timer_set_anew_later_runs_off_then_and_once_and_one_set_earlier_runs_off_earlier() -> None:
+    bench = Bench()
+    bench.driver.start()
+    first, second, third = (Timer(TimerKind.RESEND, 1, number) for number in range(3))
+    for timer, delay_ms in ((first, 100), (second, 300)):
+        bench.answer(PeerUp, SetTimer(timer, delay_ms))
+        bench.driver._feed(PeerUp(1))
+    bench.clock.advance(0.2)
+    assert bench.core.of(Timeout) == [], "the first one was replaced"
+    bench.answer(PeerUp, SetTimer(third, 20))
+    bench.driver._feed(PeerUp(1))
+    bench.clock.advance(0.02)
+    assert bench.core.of(Timeout) == [Timeout(third)]
+    bench.clock.advance(10)
+    assert bench.core.of(Timeout) == [Timeout(third)]
