@@ -287,7 +287,7 @@ def status(node: str, watch: bool) -> int:
 
 async def _once(client: NodeClient) -> int:
     found = await _far(client)
-    console().result(found, listing({name: _shown(value) for name, value in found.items()}))
+    console().result(found, listing(found))
     return Exit.OK.value if found["stage"] == "in sync" else Exit.NOT_READY.value
 
 
@@ -321,10 +321,6 @@ def _rate(found: dict[str, Any]) -> str:
     eta = found.get("eta_seconds")
     left = "" if eta is None else f", {eta:.0f} s left"
     return f"{found['percent']:.1f} %, {found['per_second']:.0f}/s{left}"
-
-
-def _shown(value: object) -> object:
-    return "-" if value is None else value
 
 
 async def _far(client: NodeClient) -> dict[str, Any]:

@@ -6,8 +6,10 @@ Exit codes are stable: 0 ok, 1 failure, 2 usage, 3 configuration, 4 not reachabl
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Final, TypeVar
 
@@ -17,6 +19,9 @@ from ledger.errors import OperatorError
 
 TEXT: Final = "text"
 JSON: Final = "json"
+
+_MS: Final = re.compile("[ _]ms$")
+_MOMENTS_MS: Final = (10**12, 253_402_300_800_000)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,9 +102,33 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def listing(values: Mapping[str, object]) -> str:
-    """``name  value`` lines with the values aligned."""
-    width = max((len(name) for name in values), default=0)
-    return "\n".join(f"{name.ljust(width)}  {value}" for name, value in values.items())
+    """``name  value`` lines with the values aligned and as people read them (``shown``)."""
+    names = {name: _MS.sub("", name) if is_moment(name, value) else name for name, value in values.items()}
+    width = max(map(len, names.values()), default=0)
+    return "\n".join(f"{names[name].ljust(width)}  {shown(name, value)}" for name, value in values.items())
+
+
+def shown(name: str, value: object) -> object:
+    """A value as people read it: a moment in UTC, a fraction with few digits, a list by its items, nothing as ``-``."""
+    if value is None:
+        return "-"
+    if isinstance(value, int) and is_moment(name, value):
+        return moment(value)
+    if isinstance(value, float):
+        return round(value, 3) if abs(value) >= 1 else float(f"{value:.3g}")
+    if isinstance(value, list) and all(isinstance(item, str | int) for item in value):
+        return ", ".join(str(item) for item in value) or "-"
+    return value
+
+
+def is_moment(name: str, value: object) -> bool:
+    """Whether it is a time on the calendar, and no duration: milliseconds since 1970, from 2001 to 9999."""
+    return isinstance(value, int) and _MS.search(name) is not None and _MOMENTS_MS[0] <= value < _MOMENTS_MS[1]
+
+
+def moment(ms: int) -> str:
+    """A time in milliseconds since 1970 as UTC, to the second."""
+    return datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")
 
 
 def rmb(fen: int) -> str:

@@ -1,6 +1,5 @@
 """``huzhu peers``: whom a node has links with, and why it has none with somebody (NODE §1)."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import click
@@ -9,7 +8,7 @@ from ledger.errors import OperatorError
 from p2p.reasons import REASONS
 
 from .client import NodeClient, ask, node_option
-from .output import console, listing, output_option, table
+from .output import console, listing, moment, output_option, table
 
 UNKNOWN: Final = "nothing was tried yet"
 ADVICE: Final[dict[str, str]] = {
@@ -100,14 +99,11 @@ def why(key: str, node: str) -> None:
     error = peer["last_error"]
     code = None if error is None else str(error["code"])
     because = UNKNOWN if error is None else f"{code} (said by: {error['by']}): {_meaning(error)}"
-    if peer["connected"]:
-        because = "none" if error is None else because
-        following = "nothing to do"
-    elif peer["address"] is None:
-        because = "no address is known" if error is None else because
-        following = "put it into p2p.peers, or let its organisation register an address"
-    else:
-        following = ADVICE.get(code or "", "it is dialled again by itself; read both logs if this goes on")
+    if error is None and peer["connected"]:
+        because = "none"
+    elif error is None and peer["address"] is None:
+        because = "no address is known"
+    following = what_next(peer, code)
     lines: dict[str, object] = {
         "peer": peer["name"] or "-",
         "node key": peer["key"],
@@ -120,6 +116,19 @@ def why(key: str, node: str) -> None:
         "next": following,
     }
     console().result({**peer, "because": because, "next": following}, listing(lines))
+
+
+def what_next(peer: dict[str, Any], code: str | None) -> str:
+    """What an operator does about a peer (``/v1/peers``) whose last link ended with the reason ``code``."""
+    if peer["connected"] and not peer["status_only"]:
+        return "nothing to do"
+    if peer["connected"]:
+        if code == "UNKNOWN_PEER":
+            return "it has not admitted this node, and tells it how far its application is: `huzhu join status`"
+        return "its organisation is not admitted yet; it asks how far its application is: `huzhu gov list`"
+    if peer["address"] is None:
+        return "put it into p2p.peers, or let its organisation register an address"
+    return ADVICE.get(code or "", "it is dialled again by itself; read both logs if this goes on")
 
 
 def _tell_stranger(stranger: dict[str, Any]) -> None:
@@ -183,4 +192,4 @@ def _meaning(error: dict[str, Any]) -> str:
 
 
 def _moment(ms: int | None) -> str:
-    return "-" if ms is None else datetime.fromtimestamp(ms / 1_000, UTC).isoformat(timespec="seconds")
+    return "-" if ms is None else moment(ms)

@@ -8,7 +8,7 @@ import pytest
 from cli.claim import day_number
 from cli.member import birth_month
 from cli.network import NETWORK_FILE, Founder, found, load
-from cli.output import listing, rmb, table
+from cli.output import listing, rmb, shown, table
 from cli.status import flat
 from cli.testnet import consortium, default_params, default_plan, parse_time
 from cli.tx import parse_body
@@ -95,3 +95,31 @@ def test_columns_and_lines_are_aligned() -> None:
     assert listing({"a": 1, "long": 2}) == "a     1\nlong  2"
     assert (rmb(5), rmb(123456), rmb(-250)) == ("0.05", "1,234.56", "-2.50")
     assert flat({"a_b": {"c": None}, "d": 1}) == {"a b c": "-", "d": 1}
+
+
+def test_people_read_moments_in_utc_few_digits_and_lists_by_their_items() -> None:
+    values: dict[str, object] = {
+        "due_ms": 1_795_995_836_651,
+        "time ms": 10**12,
+        "window ms": 600_000,
+        "id": 1_795_995_836_651,
+        "offset ms": -6.1494140625,
+        "share": 0.0123456,
+        "roles": ["BANK", "ASSESSOR"],
+        "voted": [],
+        "why": None,
+        "signing": True,
+    }
+    assert [line.split("  ")[0] + "|" + line.split("  ")[-1].strip() for line in listing(values).splitlines()] == [
+        "due|2026-11-29T23:43:56+00:00",
+        "time|2001-09-09T01:46:40+00:00",
+        "window ms|600000",
+        "id|1795995836651",
+        "offset ms|-6.149",
+        "share|0.0123",
+        "roles|BANK, ASSESSOR",
+        "voted|-",
+        "why|-",
+        "signing|True",
+    ]
+    assert shown("due_ms", 253_402_300_800_000) == 253_402_300_800_000, "no calendar reaches so far"
