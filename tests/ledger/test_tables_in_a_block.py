@@ -39,9 +39,10 @@ class Watched(Overlay):
 def test_the_row_behind_a_full_page_is_missing_and_not_lost(size: int) -> None:
     store = committed((Table.PLANS, rows_of(size)))
     for reader in (TableReader(store), Tables(Overlay(store))):
-        with pytest.raises(MissingRow) as caught:
-            reader.get(Table.PLANS, size)
-        assert (caught.value.table, caught.value.row_id) == (Table.PLANS, size)
+        for asked in (reader.get, reader.prove):
+            with pytest.raises(MissingRow) as caught:
+                asked(Table.PLANS, size)
+            assert (caught.value.table, caught.value.row_id) == (Table.PLANS, size)
 
 
 def test_a_scan_begins_with_row_0() -> None:
