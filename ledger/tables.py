@@ -400,16 +400,23 @@ class Tables(TableReader):
         In the order of the keys: the store finds neighbours quicker, and so does its batch.
         """
         changed: dict[int, bytes] = {}
-        pages = self._open[tag]
+        new: dict[bytes, bytes] = {}
+        pages, old_pages = self._open[tag], -(-self._flushed[tag] // WIDTH)
         for number in sorted(pages):
             page = pages[number]
             if page.changed:
                 flushed = page.flush(tag, number)
                 changed[number] = flushed.digest
-                if flushed.body is not None:
+                if number >= old_pages and flushed.body is not None:
+                    key = page_key(tag, number)
+                    new[key] = seal(key, flushed.body)
+                elif flushed.body is not None:
                     self._store(page_key(tag, number), flushed.body, flushed.splices)
                 if flushed.amendments or page.amendments:
                     self._amend(amendments_key(tag, number), page.amendments, flushed.amendments)
+        if new:
+            self._overlay.add(new)
+            self._spliced.update(dict.fromkeys(new))
         self._open[tag] = {}
         old_length = self._flushed[tag]
         old_depth = depth(old_length) if old_length else 0
