@@ -17,7 +17,7 @@ Rules of this file
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -166,6 +166,16 @@ def draft(config: Config, keep: Sequence[int], seats: Sequence[NewSeat]) -> Reco
                 exit_code=1,
             )
         state, present = StateReader(store), {entry.seat: entry for entry in view.next_validators}
+        if not keep and not seats:
+            there = ", ".join(
+                f"{at} {state.get(Organisation, e.organisation).name}" for at, e in sorted(present.items())
+            )
+            raise OperatorError(
+                "RECOVERY_MALFORMED",
+                "no seat is named, and the record holds all that go on",
+                f"the seats of this home: {there}",
+                "--keep SEAT for each whose machine is there, --seat for each that gets new keys",
+            )
         named = {seat: _kept(present, seat) for seat in keep}
         free = view.seats
         for item in seats:
@@ -281,7 +291,7 @@ def apply(config: Config, record: RecoveryRecord, *, drop: bool = False, files: 
         blockstore.put_recovery(batch, record)
         _tell_signing_record(config, store, RecoveredRecord(record, announced), files)
         store.write(batch)
-        return found
+        return replace(found, applied=True)
 
 
 def _check_there(config: Config, store: LevelStore, batch: Batch, record: RecoveryRecord) -> None:

@@ -28,6 +28,8 @@ async def test_the_file_goes_from_hand_to_hand(tmp_path: Path, capsys: pytest.Ca
         assert status == code, found
         return found
 
+    unnamed = recover("propose", str(file), *at, code=3)["error"]
+    assert unnamed["why"] == "the seats of this home: 0 platform, 1 bank, 2 firm-a, 3 firm-b"
     keep = [word for seat in range(4) for word in ("--keep", str(seat))]
     drafted = recover("propose", str(file), *keep, *at)
     assert "are gone, also those that were acknowledged" in drafted["warning"]
@@ -39,7 +41,7 @@ async def test_the_file_goes_from_hand_to_hand(tmp_path: Path, capsys: pytest.Ca
         recover("sign", str(file), "--key", str(tmp_path / f"{name}.key"))
     shown = recover("show", str(file), *at)
     assert (shown["signed_seats"], shown["counts"], shown["applied"]) == ([1, 2, 3], True, False)
-    recover("apply", str(file), *at)
+    assert recover("apply", str(file), *at)["applied"] is True
     assert recover("show", str(file), *at)["applied"] is True
     again = recover("propose", str(tmp_path / "other.json"), "--keep", "0", *at, code=1)
     assert again["error"]["code"] == "RECOVERY_IN_FORCE"
