@@ -34,7 +34,8 @@ LIST_SIZE: Final = 250
 OVERLOAD: Final = 3.0
 IDLE_TRANSACTIONS: Final = 60
 OPEN_RATE: Final = 200.0
-ENROL_IN_FLIGHT_A_NODE: Final = 2
+ENROL_IN_FLIGHT_A_NODE: Final = 3
+"""A block takes two or three; the next ones have reached every node by then."""
 ENROL_SIGNED_MAX: Final = 300
 """Batches signed beforehand, 0.4 MB each; those beyond are signed as they are sent."""
 ENROL_BATCHES_MAX: Final = 2**40
