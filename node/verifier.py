@@ -373,15 +373,16 @@ class Verifier:
     def _forget(self, batch: _Together) -> None:
         for item in batch.records:
             self._asked.pop(item, None)
+        batch.jobs.clear()  # a job refers to its batches too, and such a circle only the garbage collector would free
 
     def _answered(self, batch: _Batch, bits: int) -> None:
         if isinstance(batch, Piece):
             batch.settle(bits)
         else:
-            self._forget(batch)
             batch.bits = bits
             for job in batch.jobs:
                 job.settle()
+            self._forget(batch)
         self.stats.batches += 1
         self.stats.records += len(batch)
         self.stats.invalid += len(batch) - bits.bit_count()

@@ -1,6 +1,7 @@
 """The verifier pool: the same verdicts as the ledger's rule, whatever happens to its processes."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -312,6 +313,24 @@ async def test_a_handful_is_verified_here_unless_something_waits_for_the_workers
     async with running(pool):
         assert await within(20, _result(longer)) == [True] * 3
         assert await within(20, _result(behind)) == [True]
+
+
+@pytest.mark.asyncio
+async def test_what_was_answered_or_given_up_is_freed_at_once() -> None:
+    async with running(Verifier(1)) as pool:
+        gc.collect()
+        gc.disable()  # 8 KB a batch would wait for it, for minutes
+        try:
+            assert await within(20, pool.verify([_record(number) for number in range(200)])) == [True] * 200
+            dropped = asyncio.create_task(pool.verify([_record(number) for number in range(500)]))
+            await asyncio.sleep(0)
+            dropped.cancel()
+            assert await within(20, pool.verify([_record(1_000)])) == [True]
+            del dropped
+            left = [kept for kept in gc.get_objects() if isinstance(kept, module._Together | module._Job)]
+        finally:
+            gc.enable()
+    assert left == []
 
 
 @pytest.mark.asyncio
