@@ -427,5 +427,7 @@ class TransactionGossip:
             self._timer.cancel()
 
     def _send(self, outgoing: list[Outgoing]) -> None:
-        for peers, payload in outgoing:
-            self._network.broadcast(Channel.TRANSACTIONS, payload, to=peers)
+        if outgoing:
+            with self._network.turn:
+                for peers, payload in outgoing:
+                    self._network.broadcast(Channel.TRANSACTIONS, payload, to=peers)
