@@ -29,7 +29,7 @@ from ledger.pages import (
     spliced,
     unsealed,
 )
-from ledger.store import NODES, ROWS, Batch, MemoryStore
+from ledger.store import AMENDMENTS, NODES, ROWS, Batch, MemoryStore
 
 SHORT, LONG = 0xFFFF, 0x10000
 
@@ -50,6 +50,7 @@ def encoded(rows: list[bytes]) -> bytes:
 @pytest.mark.parametrize(("table", "number"), [(0, 0), (6, 1), (255, 2**64 - 1)])
 def test_a_pages_and_a_nodes_key_are_space_table_level_and_8_bytes_of_number(table: int, number: int) -> None:
     assert page_key(table, number) == ROWS + struct.pack(">BQ", table, number)
+    assert amendments_key(table, number) == AMENDMENTS + struct.pack(">BQ", table, number)
     assert node_key(table, 3, number) == NODES + struct.pack(">BBQ", table, 3, number)
 
 
