@@ -209,8 +209,9 @@ def test_a_rows_change_lies_beside_its_page_until_such_changes_take_a_sixth_of_i
 
 
 def test_amendments_take_a_sixth_of_the_page_and_no_byte_more() -> None:
-    body = encoded([bytes(100)] * 10)
-    share = len(body) // 6
+    body = encoded([*[bytes(100)] * 9, bytes(103)])
+    share, left = divmod(len(body), 6)
+    assert left == 0
     assert put(Patched(body, 10), {0: bytes(share - 35)}).body is None
     assert put(Patched(body, 10), {0: bytes(share - 34)}).body is not None
 
