@@ -194,7 +194,8 @@ class BlockExecution:
 
     def deliver(self, transaction_id: bytes, transaction: Transaction) -> Receipt:
         """Execute one transaction. A refused one leaves no trace but its failed receipt."""
-        self._advance(_Step.DELIVERING, _Step.DELIVERING)
+        if self._step is not _Step.DELIVERING:
+            self._advance(_Step.DELIVERING, _Step.DELIVERING)
         try:
             receipt = Receipt(transaction_id, OK, self._executor.execute(transaction))
         except TransactionRejected as error:

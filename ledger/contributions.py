@@ -15,7 +15,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from . import journal
-from .bills import is_pending, live_arrears, written_off
+from .bills import live_arrears, written_off
 from .errors import TransactionRejected
 from .plans import STAGE_CLOSE, next_unnoticed
 from .references import PaymentKind, use
@@ -60,7 +60,9 @@ class Contributions:
         Raises ``TransactionRejected``: UNKNOWN_MEMBER, UNKNOWN_PERIOD, PERIOD_NOT_SETTLED, NOTHING_OWED (a period he
         owes nothing for, or not the oldest), WRONG_AMOUNT, BAD_FIELD, DUPLICATE_REFERENCE, PLAN_CLOSED.
         """
-        member = self._state.need(Member, body.member, "UNKNOWN_MEMBER")
+        member = self._state.find(Member, body.member)
+        if member is None:
+            raise TransactionRejected("UNKNOWN_MEMBER", f"id {body.member}")
         book = self._books.get(member.plan)
         if book is None:
             book = self._books[member.plan] = _Book(self._state, member.plan)
@@ -81,6 +83,9 @@ class _Book:
         self._plan_id = plan_id
         self._plan = state.get(Plan, plan_id)
         self._changes = Changes(state, plan_id, self._plan)
+        self._closing = self._plan.stage == STAGE_CLOSE
+        """Whether the open period is settled. Nothing in a run changes the plan."""
+        self._following = next_unnoticed(self._plan)
         self._paid: Counter[str] = Counter()
         """Fen, by the account they are credited to."""
 
@@ -88,13 +93,12 @@ class _Book:
         plan, changes = self._plan, self._changes
         if plan.closed:
             raise TransactionRejected("PLAN_CLOSED", "run off")
-        pending = is_pending(before, plan)
+        pending = self._closing and before.fail_period == plan.period
         member = changes.lift(before) if pending else before
-        paid = self._check(body, member)
+        accounts = {account: amount_fen for _, amount_fen, account in self._check(body, member)}
         use(self._state, body.reference, PaymentKind.CONTRIBUTION, body.member, body.amount_fen)
-        for _, amount_fen, account in paid:
+        for account, amount_fen in accounts.items():
             self._paid[account] += amount_fen
-        accounts = {account: amount_fen for _, amount_fen, account in paid}
         changes.put(body.member, before, self._after(member, accounts, pending))
         return accounts.get("due", 0), accounts.get("arrears", 0), accounts.get("carry", 0)
 
@@ -102,9 +106,9 @@ class _Book:
         """The debts that ``body`` pays."""
         plan = self._plan
         for period in body.periods:
-            if not plan.first_period <= period < next_unnoticed(plan):
+            if not plan.first_period <= period < self._following:
                 raise TransactionRejected("UNKNOWN_PERIOD", f"period {period}")
-            if period == plan.period and plan.stage != STAGE_CLOSE:
+            if period == plan.period and not self._closing:
                 raise TransactionRejected("PERIOD_NOT_SETTLED", f"period {period}")
         owed = debts(self._state, self._changes, member)
         paid = owed[: len(body.periods)]

@@ -8,7 +8,7 @@ is looked up and put down once. A run must do what the rule does one by one, and
 anything, for a refusal in it takes nothing back.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from . import (
@@ -34,9 +34,9 @@ from . import (
     settlement,
 )
 from . import transactions as tx
+from .rows import Member
 from .sender import Sender, authorise
-from .state import State
-from .tables import Table
+from .state import Index, State
 from .transactions import Transaction
 
 Rule = Callable[[State, Any, Sender], tuple[int, ...]]
@@ -121,8 +121,17 @@ def execute(state: State, transaction: Transaction) -> tuple[int, ...]:
     return RULES[type(transaction.body)](state, transaction.body, sender)
 
 
-MEMBER_OF: Final[dict[type[Any], Callable[[Any], int]]] = {tx.Contribution: lambda body: body.member}
-"""Whose row the bodies with runs change."""
+Asks = Callable[[State, Sequence[Any]], None]
+"""Tells the state what bodies of one kind will ask for."""
+
+
+def _contributions_ask(state: State, bodies: Sequence[Any]) -> None:
+    state.expect(Member, [body.member for body in bodies])
+    state.expect_keys(Index.REFERENCE, [body.reference for body in bodies])
+
+
+ASKS: Final[dict[type[Any], Asks]] = {tx.Contribution: _contributions_ask}
+"""Of the bodies with runs."""
 
 
 class Executor:
@@ -149,8 +158,12 @@ class Executor:
 
     def expect(self, transactions: Iterable[Transaction]) -> None:
         """These come next: read what they change in one go. Does nothing that could be seen."""
-        found = ((MEMBER_OF.get(type(item.body)), item.body) for item in transactions)
-        self._state.base.open_pages(Table.MEMBERS, [member_of(body) for member_of, body in found if member_of])
+        bodies: dict[type[Any], list[Any]] = {}
+        for transaction in transactions:
+            bodies.setdefault(type(transaction.body), []).append(transaction.body)
+        for kind, ask in ASKS.items():
+            if kind in bodies:
+                ask(self._state, bodies[kind])
 
     def _next(self, kind: type[Any]) -> Run | None:
         """Another kind: the run in progress is over; one of this kind begins, if it has runs."""

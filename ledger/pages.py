@@ -12,9 +12,11 @@ Private to `ledger.tables`. Rules of this file
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import NamedTuple
 from zlib import crc32
+
+import msgspec
 
 from .errors import InvariantViolation
 from .proofs import HASH_BYTES, INNER_PREFIX, varint
@@ -76,13 +78,12 @@ def seal(key: bytes, body: bytes | bytearray) -> bytes:
 
 def open_value(reader: Reader, key: bytes) -> bytes:
     """The body of a sealed value that must be there."""
-    raw = reader.get(key)
+    return _opened(key, reader.get(key))
+
+
+def _opened(key: bytes, raw: bytes | None) -> bytes:
     if raw is None:
         raise InvariantViolation(f"the store has lost the value {key.hex()}: run `huzhu doctor`")
-    return _opened(key, raw)
-
-
-def _opened(key: bytes, raw: bytes) -> bytes:
     body = unsealed(key, raw)
     if body is None:
         raise InvariantViolation(f"the store's value {key.hex()} is damaged (checksum): run `huzhu doctor`")
@@ -108,7 +109,7 @@ _Entries = dict[int, tuple[bytes, bytes]]
 """Leaf hash and row, by slot."""
 
 
-class Flushed(NamedTuple):
+class Flushed(msgspec.Struct, frozen=True, gc=False):
     """What of a changed page is to be stored."""
 
     digest: bytes
@@ -119,6 +120,16 @@ class Flushed(NamedTuple):
     """What makes the page before of this one; ``None`` when there was none, or it stays."""
     amendments: bytes
     """Empty: none."""
+
+
+def read_pages(reader: Reader, table: int, numbers: Sequence[int], length: int) -> Iterator[tuple[int, Patched]]:
+    """Stored pages of a table of ``length`` rows, by number: many are asked for at a time, ``numbers`` ascending."""
+    keys = [page_key(table, number) for number in numbers]
+    beside = [amendments_key(table, number) for number in numbers]
+    found = zip(numbers, keys, reader.get_many(keys), beside, reader.get_many(beside), strict=True)
+    for number, key, raw, amended_key, amended in found:
+        amendments = b"" if amended is None else _opened(amended_key, amended)
+        yield number, Patched(_opened(key, raw), min(WIDTH, length - number * WIDTH), amendments)
 
 
 def read_page(reader: Reader, table: int, number: int, count: int) -> Patched:
@@ -218,6 +229,15 @@ class Patched:
     def flush(self, table: int, number: int) -> Flushed:
         """The amendments with what was put, or a page anew when they grow too large."""
         leaf_head, low = _leaf_head(table, number), (number & 15) << 4
+        if not self._older and len(self.puts) == 1:  # as below; most changes are of one row
+            ((slot, row),) = self.puts.items()
+            size = _ENTRY_BYTES + len(row)
+            if size * _AMENDED_SHARE <= len(self.body) and size <= _AMENDMENTS_MAX:
+                _, hashes_at, rows_at = self.places
+                leaf, at, body = _leaf_hash(leaf_head, low + slot, row), hashes_at + slot * HASH_BYTES, self.body
+                node = (INNER_PREFIX, body[hashes_at:at], leaf, body[at + HASH_BYTES : rows_at])
+                digest = sha256(b"".join((*node, _PADDING[rows_at - hashes_at :]))).digest()
+                return Flushed(digest, None, None, b"".join((_ENTRY.pack(slot, len(row)), leaf, row)))
         entries = dict(self._older)
         for slot, row in self.puts.items():
             entries[slot] = _leaf_hash(leaf_head, low + slot, row), row
@@ -316,8 +336,17 @@ def rows_of(body: bytes, expected: int) -> list[bytes]:
     return rows
 
 
+def read_nodes(reader: Reader, keys: Sequence[bytes]) -> Iterator[bytes]:
+    """The stored nodes at these keys."""
+    for key, raw in zip(keys, reader.get_many(keys), strict=True):
+        yield _node(_opened(key, raw))
+
+
 def read_node(reader: Reader, table: int, level: int, index: int) -> bytes:
-    body = open_value(reader, node_key(table, level, index))
+    return _node(open_value(reader, node_key(table, level, index)))
+
+
+def _node(body: bytes) -> bytes:
     if len(body) != NODE_BYTES:
         raise InvariantViolation(f"a node of {len(body)} bytes where {NODE_BYTES} are due")
     return body

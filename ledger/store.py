@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import weakref
 from bisect import bisect_left, insort
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import islice
 from types import TracebackType
@@ -177,14 +177,24 @@ class Remembering:
         if key in known:
             return known[key]
         value = known[key] = self._base.get(key)
-        self._bytes += _KNOWN_KEY_BYTES + (len(value) if value is not None else 0)
+        self._took(_KNOWN_KEY_BYTES + (len(value) if value is not None else 0))
+        return value
+
+    def _took(self, size: int) -> None:
+        self._bytes += size
         if self._bytes > self.BYTES_MAX:
             self._known, self._bytes = {}, 0
-        return value
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Not remembered: so many at a time are new keys, which nobody asks for again (``Overlay.add``)."""
         return self._base.get_many(keys)
+
+    def expect(self, keys: Iterable[bytes]) -> None:
+        """Read what will be asked for, in the order of the keys, which is quicker than singly."""
+        fresh = sorted({key for key in keys if key not in self._known})
+        values = self._base.get_many(fresh)
+        self._known.update(zip(fresh, values, strict=True))
+        self._took(_KNOWN_KEY_BYTES * len(fresh) + sum([len(value) for value in values if value is not None]))
 
     def scan(self, start: bytes, stop: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         return self._base.scan(start, stop, reverse=reverse)
@@ -233,6 +243,11 @@ class Overlay:
         if self._changes.keys().isdisjoint(keys):
             return self._base.get_many(keys)
         return [self.get(key) for key in keys]
+
+    def expect(self, keys: Iterable[bytes]) -> None:
+        """These keys will be asked for: the memory below, if there is one, reads them in one go."""
+        if isinstance(self._base, Remembering):
+            self._base.expect(keys)
 
     def put(self, key: bytes, value: bytes) -> None:
         if self._log is not None:

@@ -26,9 +26,11 @@ A row is 1 to 1 MiB: ICS-23 verifiers refuse an empty value.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from enum import IntEnum
 from hashlib import sha256
+from itertools import chain, islice, repeat
 
 from .codec import decode_own, encode
 from .errors import InvariantViolation
@@ -43,7 +45,9 @@ from .pages import (
     open_value,
     page_key,
     read_node,
+    read_nodes,
     read_page,
+    read_pages,
     seal,
     splice,
 )
@@ -53,6 +57,8 @@ from .store import LENGTHS, Overlay, Reader
 ROW_BYTES_MAX = VALUE_BYTES_MAX
 OPEN_PAGES_MAX = 16_384
 """When so many pages of a table are open, those that were only read are let go."""
+_AT_A_TIME = 256
+"""So many pages or nodes are read at once: more would lie there twice."""
 LENGTHS_ROW = 0
 """The row of `meta` that binds every table's length."""
 
@@ -91,6 +97,11 @@ TABLES = len(Table)
 _HEAD = struct.Struct(">Q32s")
 """Length and root of one table in the value at LENGTHS."""
 _EMPTY_NODE = bytes(NODE_BYTES)
+_CHILD_SPLICES = tuple(
+    (splice(at, at + HASH_BYTES, bytes(HASH_BYTES))[:-HASH_BYTES], at, at + HASH_BYTES)
+    for at in range(0, NODE_BYTES, HASH_BYTES)
+)
+"""How a splice of a child begins, and where the child lies."""
 
 
 class MissingRow(InvariantViolation):
@@ -277,15 +288,29 @@ class Tables(TableReader):
             raise MissingRow(table, row_id, self._lengths[table])
         return row
 
+    def get_many(self, table: Table, row_ids: Sequence[int]) -> list[bytes]:
+        """Rows as of now, the pages of all of them read in one go. Raises `MissingRow`."""
+        self.open_pages(table, row_ids)
+        pages, found = self._open[table], []
+        for row_id in row_ids:
+            page = pages.get(row_id >> 4)
+            row = None if page is None else page.row(row_id & 15)
+            found.append(self.get(table, row_id) if row is None else row)
+        return found
+
     def open_pages(self, table: Table, row_ids: Iterable[int]) -> None:
         """Read the pages of rows that will be asked for, in the order of their keys, which is quicker than singly.
 
-        Ids of no rows are passed over, and so is what exceeds half of ``OPEN_PAGES_MAX``.
+        Ids of no rows are passed over, and so is what exceeds half of ``OPEN_PAGES_MAX`` in one call.
         """
         length, pages = self._lengths[table], self._open[table]
         numbers = {row_id >> 4 for row_id in row_ids if 0 <= row_id < length}
-        for number in sorted(numbers.difference(pages))[: OPEN_PAGES_MAX // 2]:
-            self._load(table, number)
+        wanted = sorted(numbers.difference(pages))[: OPEN_PAGES_MAX // 2]
+        if len(pages) + len(wanted) > OPEN_PAGES_MAX:
+            self._let_go(table)
+            pages = self._open[table]
+        for first in range(0, len(wanted), _AT_A_TIME):
+            pages.update(read_pages(self._stored, table, wanted[first : first + _AT_A_TIME], self._lengths[table]))
 
     def append(self, table: Table, value: bytes) -> int:
         """Add a row (1 to 1 MiB); returns its id."""
@@ -316,6 +341,16 @@ class Tables(TableReader):
         if table == Table.META and row_id == LENGTHS_ROW:
             raise InvariantViolation("row 0 of meta binds the lengths: root() alone writes it")
         self._put(table, row_id, value)
+
+    def put_many(self, rows: Iterable[tuple[Table, int, bytes]]) -> None:
+        """`put` each of them."""
+        opened, lengths = self._open, self._lengths
+        for table, row_id, value in rows:
+            page = opened[table].get(row_id >> 4)
+            if page is None or not 0 < len(value) <= ROW_BYTES_MAX or not 0 < row_id < lengths[table]:
+                self.put(table, row_id, value)
+            else:
+                page.put(row_id & 15, value)
 
     def root(self) -> bytes:
         """The state root after all changes so far; flushes pages and nodes into the overlay. Idempotent."""
@@ -369,11 +404,14 @@ class Tables(TableReader):
 
     def _load(self, table: Table, number: int) -> Patched:
         """Read a page and keep it open."""
-        pages = self._open[table]
-        if len(pages) >= OPEN_PAGES_MAX:
-            pages = self._open[table] = {at: page for at, page in pages.items() if page.changed}
-        page = pages[number] = read_page(self._stored, table, number, self._rows_in(table, number))
+        if len(self._open[table]) >= OPEN_PAGES_MAX:
+            self._let_go(table)
+        page = self._open[table][number] = read_page(self._stored, table, number, self._rows_in(table, number))
         return page
+
+    def _let_go(self, table: Table) -> None:
+        """Of the pages that were only read."""
+        self._open[table] = {number: page for number, page in self._open[table].items() if page.changed}
 
     def _last_page(self, table: Table) -> Fresh:
         """The last page, partly full, ready to be appended to."""
@@ -438,19 +476,28 @@ class Tables(TableReader):
         for child in children:
             families.setdefault(child >> 4, []).append(child)
         changed: dict[int, bytes] = {}
-        for index, family in families.items():
-            old = read_node(self._stored, tag, level, index) if index < old_nodes else _EMPTY_NODE
+        for index, key, old in self._nodes(tag, level, families, old_nodes):
             node = bytearray(old)
             if index == 0 and grown_from is not None:
                 node[:HASH_BYTES] = grown_from
             splices: list[bytes] = []
-            for child in family:
-                at = (child & 15) << 5
-                splices.append(splice(at, at + HASH_BYTES, old[at : at + HASH_BYTES]))
-                node[at : at + HASH_BYTES] = children[child]
+            for child in families[index]:
+                head, start, stop = _CHILD_SPLICES[child & 15]
+                splices += (head, old[start:stop])
+                node[start:stop] = children[child]
             changed[index] = sha256(INNER_PREFIX + node).digest()
-            self._store(node_key(tag, level, index), node, b"".join(splices) if index < old_nodes else None)
+            self._store(key, node, b"".join(splices) if index < old_nodes else None)
         return changed
+
+    def _nodes(
+        self, tag: int, level: int, indexes: Iterable[int], old_nodes: int
+    ) -> Iterator[tuple[int, bytes, bytes]]:
+        """Index, key and body of nodes as they are stored, in ascending order; new ones are empty."""
+        ascending = iter(indexes)
+        while some := [*islice(ascending, _AT_A_TIME)]:
+            keys = [node_key(tag, level, index) for index in some]
+            stored = read_nodes(self._stored, keys[: bisect_left(some, old_nodes)])
+            yield from zip(some, keys, chain(stored, repeat(_EMPTY_NODE)), strict=False)
 
     def _store(self, key: bytes, body: bytes | bytearray, splices: bytes | None) -> None:
         self._spliced[key] = None if key in self._spliced else splices

@@ -39,7 +39,9 @@ class Undo:
 def undo_of(overlay: Overlay, tables: Tables) -> Undo:
     """Of a block whose root was taken: what its changes have replaced."""
     splices, amended = tables.splices(), tables.amended()
-    return Undo({**overlay.undo(splices.keys() | amended.keys()).changes, **amended}, splices)
+    changes = overlay.undo({**splices, **amended}).changes
+    changes.update(amended)
+    return Undo(changes, splices)
 
 
 def _before(key: bytes, raw: bytes, splices: bytes) -> bytes:

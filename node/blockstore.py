@@ -199,9 +199,15 @@ def put_block(
         batch.put(_at(_BODY, height), body)
     batch.put(_at(_CERTIFICATE, height), encode(certificate))
     batch.put(_at(_RECEIPTS, height), encode(tuple(receipts)))
+    changes = batch.changes
+    minutes: dict[int, bytes] = {}
     for position, (tx_id, valid_until_ms) in enumerate(transactions):
-        batch.put(_TRANSACTION + tx_id, number + position.to_bytes(4, "big"))
-        batch.put(seen_key(tx_id, valid_until_ms), b"")
+        changes[_TRANSACTION + tx_id] = number + position.to_bytes(4, "big")
+        minute = _minute(valid_until_ms)
+        space = minutes.get(minute)
+        if space is None:
+            space = minutes[minute] = _at(SEEN, minute)
+        changes[space + tx_id] = b""
 
 
 def put_header(batch: Batch, height: int, block_hash: bytes, header: bytes) -> None:

@@ -157,9 +157,9 @@ def test_a_patched_page_is_the_page_of_its_new_rows_and_tells_the_old_one(
     assert page.changed
     assert page.all_rows() == fresh == [page.row(slot) for slot in range(5)]
     assert page.row(5) is None
-    node, body, splices, amendments = page.flush(6, 0)
-    assert (node, body, amendments) == (*Fresh(list(fresh)).flush(6, 0)[:2], b"")
-    assert splices is not None and body is not None
+    flushed, whole = page.flush(6, 0), Fresh(list(fresh)).flush(6, 0)
+    assert (flushed.digest, flushed.body, flushed.amendments) == (whole.digest, whole.body, b"")
+    body, splices = flushed.body or b"", flushed.splices or b""
     assert spliced(body, splices) == old
     replaced = sum(len(rows[slot]) + 32 for slot in puts)
     assert len(splices) < replaced + 12 * (2 * len(puts) + 1) + 21 + 5 * 4, "no more than what was replaced"

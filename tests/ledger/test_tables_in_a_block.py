@@ -1,6 +1,7 @@
 """The tables of a block in the making: what is read, kept open and written, each as often as it must be."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -22,6 +23,10 @@ class Watched(Overlay):
     def get(self, key: bytes) -> bytes | None:
         self.reads[key] += 1
         return super().get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.reads.update(keys)
+        return super().get_many(keys)
 
     def put(self, key: bytes, value: bytes) -> None:
         self.puts[key] += 1
