@@ -268,7 +268,7 @@ def _check_marker(store: LevelStore, path: Path, chain_id: bytes, create: bool) 
             "UNSUPPORTED_DATABASE",
             f"the database in {path} has format {marker[len(_MARKER_MAGIC)]}, this program writes {FORMAT_VERSION}",
             "it was written by another version",
-            "use that version; or `huzhu reset`, and the node fetches every block again from its peers",
+            "use that version; or `huzhu reset`, one machine after the other: the chain comes again from the peers",
         )
     raise _foreign(path, f"it belongs to the chain {marker[-CHAIN_ID_BYTES:].hex()}, not to {chain_id.hex()}")
 

@@ -51,6 +51,16 @@ def test_every_link_and_file_named_exists(name: str) -> None:
         assert (ROOT / target).is_file(), target
 
 
+def test_every_warning_and_error_of_the_log_has_its_line_in_the_troubleshooting() -> None:
+    found = {
+        event
+        for path in [*(ROOT / "node").rglob("*.py"), *(ROOT / "p2p").rglob("*.py")]
+        for event in re.findall(r'\b_?log\.(?:warning|error|critical|exception)\(\s*"([^"]+)"', path.read_text())
+    }
+    assert len(found) > 10
+    assert {event for event in found if f"`{event}`" not in text("troubleshooting.md")} == set()
+
+
 def test_every_code_of_the_troubleshooting_exists() -> None:
     known = set(re.findall(r"\| `([A-Z][A-Z_]+)` \|", pages()["docs/reference/errors.md"]))
     known |= set(re.findall(r"\| `([A-Z][A-Z_]+)` \|", pages()["docs/reference/api.md"]))
