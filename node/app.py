@@ -172,7 +172,11 @@ class Node:
         self.disk = DiskGuard(config.storage.free_bytes_min, lambda: free_bytes(config.data_path))
         self.steps = Steps()
         decoder = Decoder(self.steps)
-        self.verifier = Verifier(config.verifier.workers, here_max=HERE_RECORDS_MAX)
+        self.verifier = Verifier(
+            config.verifier.workers,
+            on_restart=lambda reason: self.log.warning("verifier replaced", why=reason),
+            here_max=HERE_RECORDS_MAX,
+        )
         self._disk.work_meanwhile(self.verifier.verify_part)
         self.verified = VerifiedIds(config.verifier.verified_ids_max)
         signatures = TransactionVerifier(self.verifier, self.verified, self.genesis.chain_id, self.steps)

@@ -1,6 +1,8 @@
 """A node's process: what it cannot start with has a code, what breaks ends it, stopping leaves nothing behind."""
 
 import asyncio
+import os
+import signal
 import socket
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import aiohttp
 import pytest
 
 from ledger.errors import InvariantViolation, OperatorError
+from ledger.signing import public_key, sign
 from node.app import Node, Started
 from node.config import load
+from node.verifier import record
 from node.votelog import LOG_FILE
 from tests.node.network import Network, running
+from tests.node.snapshots import Log
 
 
 async def code_of_start(home: Path, **overrides: object) -> str:
@@ -94,6 +99,22 @@ async def test_an_invariant_violation_in_a_callback_ends_the_node(tmp_path: Path
     with pytest.raises(InvariantViolation, match="for the test"):
         async with asyncio.timeout(10):
             await node.run(ready)
+
+
+@pytest.mark.asyncio
+async def test_a_verifier_process_that_died_is_told_to_the_log_and_the_node_lives_on(tmp_path: Path) -> None:
+    network, log = Network(tmp_path, observers=0), Log()
+    node = Node(load(network.members["bank"].home, {"verifier.workers": 1}, environ={}), log=log)
+    async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+        tasks.create_task(node.run())
+        await log.said("started")
+        digest = bytes(32)
+        item = record(public_key(digest), digest, sign(digest, digest))
+        assert await node.verifier.verify([item] * 10) == [True] * 10
+        os.kill(node.verifier.pids[0], signal.SIGKILL)
+        await log.said("verifier replaced")
+        assert await node.verifier.verify([item] * 10) == [True] * 10
+        node.stop()
 
 
 @pytest.mark.asyncio
