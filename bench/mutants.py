@@ -41,12 +41,12 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "test_settlement", "test_settlement_rows", "test_bills", "test_collection", "test_caps_and_reversals"
     ),
     "ledger/jury.py": _files("test_jury", "test_jury_draw", "test_disputes"),
-    "ledger/tables.py": _files("test_tables", "test_tables_in_a_block", "test_undo", "test_store"),
-    "ledger/pages.py": _files("test_pages", "test_tables", "test_tables_in_a_block", "test_undo"),
+    "ledger/tables.py": _files("test_tables", "test_tables_in_a_block", "test_expected", "test_undo", "test_store"),
+    "ledger/pages.py": _files("test_pages", "test_tables", "test_tables_in_a_block", "test_expected", "test_undo"),
     "ledger/bills.py": _files("test_bills", "test_members", "test_collection", "test_settlement", "test_reversals"),
     "ledger/collection.py": _files("test_collection", "test_settlement", "test_journal_events", "test_run_off"),
     "ledger/contributions.py": _files(
-        "test_runs", "test_collection", "test_settlement", "test_journal_events", "test_run_off"
+        "test_runs", "test_expected", "test_collection", "test_settlement", "test_journal_events", "test_run_off"
     ),
     "ledger/claims.py": _files(
         "test_claim_rows",
