@@ -32,7 +32,8 @@ _VALIDATORS: Final = BLOCKS + b"v"
 _HEIGHT_OF: Final = BLOCKS + b"H"
 _TRANSACTION: Final = BLOCKS + b"t"
 _TRANSITION: Final = BLOCKS + b"T"
-_MINUTE_MS: Final = 60_000
+MINUTE_MS: Final = 60_000
+"""Seen ids expire together."""
 ID_BYTES: Final = 32
 
 
@@ -77,7 +78,7 @@ def _at(space: bytes, height: int) -> bytes:
 
 
 def _minute(valid_until_ms: int) -> int:
-    return valid_until_ms // _MINUTE_MS
+    return valid_until_ms // MINUTE_MS
 
 
 def seen_key(tx_id: bytes, valid_until_ms: int) -> bytes:
@@ -152,9 +153,9 @@ class BlockReader:
         for key, _ in self._reader.scan(_at(SEEN, _minute(time_ms)), prefix_stop(SEEN)):
             yield key[-ID_BYTES:]
 
-    def expired_seen(self, minute_from: int, time_ms: int) -> Iterator[bytes]:
-        """Keys of seen ids from ``minute_from`` on that no block after ``time_ms`` can hold any more."""
-        for key, _ in self._reader.scan(_at(SEEN, minute_from), _at(SEEN, max(minute_from, _minute(time_ms)))):
+    def expired_seen(self, start: bytes, time_ms: int) -> Iterator[bytes]:
+        """Keys of seen ids, from ``start`` on, that no block after ``time_ms`` can hold any more."""
+        for key, _ in self._reader.scan(max(start, SEEN), _at(SEEN, _minute(time_ms))):
             yield key
 
     def epoch_begun(self, height: int) -> RecoveryRecord | None:

@@ -51,7 +51,7 @@ from .checking import CheckedBlock, Checker, check_spoken, proposed_body
 from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
-from .seen import SeenFilter
+from .seen import SeenFilter, SeenSweep
 from .steps import Steps
 from .verified import TransactionVerifier
 from .wire import RawBlock
@@ -171,7 +171,7 @@ class Chain:
         self.certificate = decode_own(Certificate, raw)
         self.current = StateView(store.snapshot(), view.height)
         self.certified = self._parent_state()
-        self._seen_minute = 0
+        self._sweep = SeenSweep(self.blocks)
         self.fault: PeerError | None = None
         """Why the last block that was refused was refused, for the log."""
 
@@ -463,11 +463,8 @@ class Chain:
             blockstore.put_validators(batch, old.after_next_validators)
             transition = StoredTransition(block.header_raw, encode(certificate))
             blockstore.put_transition(batch, block.height, transition)
-        minute = block.header.time_ms // 60_000
-        if minute != self._seen_minute:
-            for key in self.blocks.expired_seen(self._seen_minute, block.header.time_ms):
-                batch.delete(key)
-            self._seen_minute = minute
+        for key in self._sweep.expired(block.header.time_ms, len(block.transactions)):
+            batch.delete(key)
         return batch
 
     # ---- serving ----

@@ -47,6 +47,7 @@ from node import blockstore
 from node.blockstore import BlockReader, HeadRecord
 from node.chain import UNDO_BLOCKS
 from node.resume import load_view
+from node.seen import SeenSweep
 from node.storage import LevelStore, open_store
 
 PLAN: Final = 0
@@ -60,7 +61,6 @@ GENESIS_MS: Final = 1_767_225_600_000
 STEP_MS: Final = 1_000
 """Consensus time from block to block: seen ids expire as they do on a busy chain."""
 VALID_MS: Final = 60_000
-_MINUTE_MS: Final = 60_000
 ORGANISATIONS: Final = (
     (PLATFORM, Role.PLATFORM),
     (BANK, Role.BANK),
@@ -133,7 +133,7 @@ class SoloChain:
         self.view, _ = load_view(self.store, self._genesis)
         self._blocks = BlockReader(self.store)
         self._certificate = decode_own(Certificate, self._blocks.certificate_raw(self.view.height) or b"")
-        self._seen_minute = 0
+        self._sweep = SeenSweep(self._blocks)
 
     @property
     def state(self) -> StateReader:
@@ -229,11 +229,8 @@ class SoloChain:
             receipts=applied.receipts,
             transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in transactions],
         )
-        minute = header.time_ms // _MINUTE_MS
-        if minute != self._seen_minute:
-            for key in self._blocks.expired_seen(self._seen_minute, header.time_ms):
-                batch.delete(key)
-            self._seen_minute = minute
+        for key in self._sweep.expired(header.time_ms, len(transactions)):
+            batch.delete(key)
         record = HeadRecord(height, hash_, applied.state_root, applied.receipts_root, 0, 0)
         blockstore.put_head(batch, record)
         return batch
