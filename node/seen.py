@@ -32,6 +32,7 @@ SWEPT_SHARE: Final = 2
 """... and so many for each that comes in."""
 
 _BYTES: Final = BITS // 8
+_ZEROS: Final = bytes(_BYTES)
 _place: Final = Struct("=I").unpack_from
 """Of an id: its upper bits say the byte, the lower three the bit."""
 _ID_PLACES: Final = 8
@@ -43,9 +44,9 @@ class SeenFilter:
     """See the head of this file. ``begin`` it once with what the store holds, ``add`` each block's ids."""
 
     def __init__(self) -> None:
-        self._now = bytearray(_BYTES)
+        self._now = bytearray(_ZEROS)  # copied, and so in memory from the start: it does not grow under load
         """Ids of the present span."""
-        self._before = bytearray(_BYTES)
+        self._before = bytearray(_ZEROS)
         """Of the one before."""
         self._span = 0
         self._blind_until_ms: int | None = None
@@ -64,8 +65,10 @@ class SeenFilter:
         """A block of ``time_ms`` holds these; the times of blocks ascend."""
         span = time_ms // VALIDITY_WINDOW_MS
         if span != self._span:
-            self._before = self._now if span == self._span + 1 else bytearray(_BYTES)
-            self._now = bytearray(_BYTES)
+            self._before, self._now = self._now, self._before
+            memoryview(self._now)[:] = _ZEROS  # in place, without a copy
+            if span != self._span + 1:
+                memoryview(self._before)[:] = _ZEROS
             self._span = span
         if self._blind_until_ms is not None and time_ms > self._blind_until_ms:
             self._blind_until_ms = None
