@@ -12,6 +12,7 @@ from consensus.effects import (
     Broadcast,
     BuildBlock,
     Compact,
+    Decide,
     Effect,
     FetchBody,
     Persist,
@@ -488,3 +489,25 @@ def test_a_timer_set_anew_later_runs_off_then_and_once_and_one_set_earlier_runs_
     assert bench.core.of(Timeout) == [Timeout(third)]
     bench.clock.advance(10)
     assert bench.core.of(Timeout) == [Timeout(third)]
+
+
+def test_what_was_sent_leaves_before_a_commit_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, told = Bench(), list[str]()
+    turn = bench.driver._turn
+
+    async def decide(*block: object) -> None:
+        told.append("commit")
+
+    def send(peer: bytes, channel: Channel, payload: bytes) -> bool:
+        turn.at_the_end(lambda: told.append("left"))
+        return True
+
+    monkeypatch.setattr(bench.chain, "decide", decide)
+    monkeypatch.setattr(bench.links, "send", send)
+    bench.driver.start()
+    decided = Decide(1, PREPARE.hash, cast(Any, None), (), cast(Any, None))
+    bench.answer(Signed, Broadcast(SignedPrepare(PREPARE, 0, b"s" * 64)), decided)
+    with turn:
+        bench.driver._feed(Signed(1, b"s" * 64))
+        told.append("the event is over")
+    assert told == ["left", "left", "left", "commit", "the event is over"]

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.calendar import MS_PER_DAY
-from ledger.transactions import AdvanceClock
+from ledger.calendar import MS_PER_DAY, day_of, month_of
+from ledger.transactions import AdvanceClock, Enrol
+from node.keys import KeyKind, generate
+from node.mempool import SignerClass
 from tests.node.network import Network, running
 
 VALIDATORS = ("platform", "bank", "firm-a", "firm-b")
@@ -76,3 +78,16 @@ async def test_a_node_that_was_away_catches_up_and_votes_again(tmp_path: Path) -
         await step(up, "firm-b", 9)
         await settle(up)
         assert_agree(up)
+
+
+@pytest.mark.asyncio
+async def test_a_key_counts_as_a_members_from_the_block_on_that_enrols_him_with_it(tmp_path: Path) -> None:
+    network = Network(tmp_path, observers=0)
+    pair = generate(KeyKind.ORGANISATION)
+    birth_month = month_of(day_of(network.genesis.values.clock_start_ms)) - 30 * 12
+    async with running(network):
+        await network.until(lambda node: node.driver.signing)
+        assert {node._signers(pair.public) for node in network.nodes.values()} == {SignerClass.UNKNOWN}
+        (outcome,) = await network.submit("bank", ("platform", Enrol(0, bytes(32), birth_month, pair.public)))
+        await network.until(lambda node: node.chain.current.blocks.place_of(outcome.id) is not None)
+        assert {node._signers(pair.public) for node in network.nodes.values()} == {SignerClass.MEMBER}
