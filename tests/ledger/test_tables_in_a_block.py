@@ -125,6 +125,41 @@ def test_pages_asked_for_together_are_read_once_in_the_order_of_their_keys_half_
     assert overlay.pages_in_order(Table.MEMBERS) == [0, 1, 2, 3]
 
 
+def test_pages_read_together_push_out_those_that_were_only_read_when_too_many_would_be_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    rows = rows_of(320)
+    overlay = Watched(committed((Table.MEMBERS, rows)))
+    tables = Tables(overlay)
+    for first in (0, 64):
+        tables.open_pages(Table.MEMBERS, range(first, first + 64))
+    tables.put(Table.MEMBERS, 0, b"changed")
+    tables.get(Table.MEMBERS, 127)
+    assert overlay.read_pages() == 8, "eight may be open"
+    tables.open_pages(Table.MEMBERS, [128])
+    tables.get(Table.MEMBERS, 128)
+    assert tables.get(Table.MEMBERS, 0) == b"changed"
+    assert overlay.read_pages() == 9, "what was changed and what was just read is there"
+    tables.get(Table.MEMBERS, 127)
+    assert overlay.read_pages() == 10, "what was only read is let go"
+    assert tables.root() == slow_state_root({Table.MEMBERS: [b"changed", *rows[1:]]})
+
+
+def test_many_rows_are_read_and_put_where_they_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of(320)
+    tables = Tables(Overlay(committed((Table.MEMBERS, rows))))
+    assert tables.get_many(Table.MEMBERS, range(320)) == rows
+    changed = [b"changed %d" % number for number in range(320)]
+    tables.put_many((Table.MEMBERS, number, row) for number, row in enumerate(changed))
+    assert tables.get_many(Table.MEMBERS, range(320)) == changed
+    assert tables.root() == slow_state_root({Table.MEMBERS: changed})
+
+    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    tables = Tables(Overlay(committed((Table.MEMBERS, rows))))
+    assert tables.get_many(Table.MEMBERS, range(320)) == rows, "also those whose pages are not read together"
+
+
 def test_a_page_that_was_only_read_is_not_written() -> None:
     overlay = Watched(committed((Table.MEMBERS, rows_of(300))))
     tables = Tables(overlay)

@@ -90,6 +90,21 @@ def test_pages_and_nodes_that_a_block_made_are_gone_when_it_is_taken_back(size: 
     assert dict(store.scan(b"", b"\xff" * 9)) == whole
 
 
+def test_a_page_that_a_block_made_and_wrote_anew_is_gone_when_it_is_taken_back() -> None:
+    store = stored([b"row"] * 20)
+    whole = dict(store.scan(b"", b"\xff" * 9))
+    overlay = Overlay(store)
+    tables = Tables(overlay)
+    tables.append_many(TABLE, [b"new"] * 40)
+    tables.root()
+    tables.put(TABLE, 50, b"so much that the page is written anew" * 40)
+    tables.root()
+    undo = undo_of(overlay, tables)
+    store.write(overlay.batch())
+    store.write(undo.batch(store))
+    assert dict(store.scan(b"", b"\xff" * 9)) == whole
+
+
 def test_one_changed_row_is_an_eighth_of_its_pages_in_the_undo() -> None:
     store = stored([bytes([number % 256]) * 60 for number in range(608)])
     batch, undo = block(store, [(7, b"other")], [], 1)
