@@ -214,12 +214,16 @@ def test_amendments_take_a_sixth_of_the_page_and_no_byte_more() -> None:
     assert left == 0
     assert put(Patched(body, 10), {0: bytes(share - 35)}).body is None
     assert put(Patched(body, 10), {0: bytes(share - 34)}).body is not None
+    assert put(Patched(body, 10), {0: bytes(share - 71), 1: b"x"}).body is None
+    assert put(Patched(body, 10), {0: bytes(share - 70), 1: b"x"}).body is not None
 
 
 def test_amendments_never_take_more_than_a_length_of_two_bytes_can_tell() -> None:
     body = encoded([bytes(1 << 19), b"x"])
     assert put(Patched(body, 2), {1: bytes(SHORT - 35)}).body is None
     assert put(Patched(body, 2), {1: bytes(SHORT - 34)}).body is not None
+    assert put(Patched(body, 2), {0: b"x", 1: bytes(SHORT - 71)}).body is None
+    assert put(Patched(body, 2), {0: b"x", 1: bytes(SHORT - 70)}).body is not None
 
 
 def test_a_row_amended_again_has_one_amendment() -> None:
