@@ -9,6 +9,8 @@ Rules of this file
 * Clients are sent away at the door while more waits than the chain commits soon (``node.door``); nothing is decoded.
 * The cheap checks come first, and the room in the pool is asked for before the signature is verified.
 * Refusals are outcomes, not exceptions: one bad transaction of a list says nothing about the others.
+* Signatures of what peers push are verified before those of what clients bring: the next proposal names it, and who has
+  not verified it by then holds the others up. It comes one list after the other, so a proposal waits for one at most.
 * Work is cut into slices, so the votes that share the event loop never wait behind a long list.
 * ``submit`` waits for its outcome; ``offer`` leaves the list in an inbox of bounded bytes, or refuses it.
 """
@@ -246,7 +248,7 @@ class Admission:
             for start in range(0, len(raws), SLICE_TRANSACTIONS):
                 places = range(start, min(start + SLICE_TRANSACTIONS, len(raws)))
                 piece = self._begin(places, raws, ids, source, outcomes, followed)
-                piece.verdicts = group.create_task(self._verdicts(piece.own))
+                piece.verdicts = group.create_task(self._verdicts(piece.own, source))
                 window.append(piece)
                 await asyncio.sleep(0)
                 if len(window) == SLICES_IN_FLIGHT:
@@ -325,13 +327,14 @@ class Admission:
             first.followers = asyncio.get_running_loop().create_future()
         return first.followers
 
-    async def _verdicts(self, own: dict[int, _Checked]) -> list[bool]:
-        return await self._signatures.verify(list(own.values()), self._chain.epoch)
+    async def _verdicts(self, own: dict[int, _Checked], source: Source) -> list[bool]:
+        urgent = source is Source.PEER
+        return await self._signatures.verify(list(own.values()), self._chain.epoch, urgent=urgent)
 
     async def _finish(self, window: deque[_Slice], source: Source, outcomes: dict[int, Outcome]) -> None:
         """Let the oldest slice enter the mempool, and tell those who wait for its results."""
         piece = window[0]
-        verdicts = await (self._verdicts(piece.own) if piece.verdicts is None else piece.verdicts)
+        verdicts = await (self._verdicts(piece.own, source) if piece.verdicts is None else piece.verdicts)
         window.popleft()
         entered = self._enter(piece, verdicts, source)
         outcomes.update(entered)

@@ -65,9 +65,11 @@ class HeldVerifier(Verifier):
         self.gate = asyncio.Event()
         self.gate.set()
         self.calls: list[int] = []
+        self.urgent: list[bool] = []
 
     async def verify(self, records: Sequence[bytes], *, urgent: bool = False) -> list[bool]:
         self.calls.append(len(records))
+        self.urgent.append(urgent)
         await self.gate.wait()
         return await super().verify(records, urgent=urgent)
 
@@ -228,6 +230,15 @@ async def test_a_full_pool_does_no_work_for_what_it_cannot_keep() -> None:
     calls = sum(node.verifier.calls)
     assert await node.codes(signed(3)) == ["MEMPOOL_FULL"]
     assert sum(node.verifier.calls) == calls
+
+
+@pytest.mark.asyncio
+async def test_what_peers_push_is_verified_before_what_clients_bring() -> None:
+    node = Node()
+    await node.admission.submit([signed(1)], Source.CLIENT)
+    await node.admission.submit([signed(2)], Source.PEER)
+    await node.admission.submit([signed(number) for number in range(3, 600)], Source.PEER)
+    assert node.verifier.urgent == [False, True, True, True, True]
 
 
 @pytest.mark.asyncio
