@@ -103,6 +103,7 @@ class _Rows:
 
     def fail(self, ids: Sequence[int]) -> int:
         lapse_fails = self._changes.lapse_fails()
+        self._state.expect(Member, ids)
         total = 0
         for member_id in ids:
             after = self._fail(member_id, lapse_fails)
