@@ -4,15 +4,21 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import aiohttp
 import pytest
 
+from ledger.calendar import MS_PER_DAY
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.signing import public_key, sign
+from ledger.transactions import AdvanceClock, transaction_id
+from node.admission import Source
 from node.app import Node, Started
 from node.config import load
+from node.verified import Item, TransactionVerifier
 from node.verifier import record
 from node.votelog import LOG_FILE
 from tests.node.network import Network, running
@@ -138,3 +144,31 @@ async def test_the_api_says_where_the_node_is(tmp_path: Path) -> None:
         assert (status["role"], status["height"], status["behind"]) == ("observer", 0, 0)
         async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz?min_peers=4") as answer:
             assert answer.status == 200
+
+
+class Held:
+    """Signatures whose verdicts come when they are let go."""
+
+    def __init__(self, signatures: TransactionVerifier) -> None:
+        self._signatures = signatures
+        self.gate = asyncio.Event()
+
+    async def verify(self, items: Sequence[Item], epoch: int, *, urgent: bool = False) -> list[bool]:
+        await self.gate.wait()
+        return await self._signatures.verify(items, epoch, urgent=urgent)
+
+
+@pytest.mark.asyncio
+async def test_what_a_block_brings_while_it_is_verified_here_does_not_wait_for_another_block(tmp_path: Path) -> None:
+    network = Network(tmp_path)
+    async with running(network) as up:
+        node = up.nodes["observer-0"]
+        held = Held(node.admission._signatures)
+        node.admission._signatures = cast(TransactionVerifier, held)
+        raw = up.transaction("clock", AdvanceClock(1_539_619_200_000 + MS_PER_DAY))
+        here = asyncio.create_task(node.admission.submit([raw], Source.CLIENT))
+        assert [outcome.code for outcome in await up.nodes["bank"].admission.submit([raw], Source.CLIENT)] == ["OK"]
+        await up.until(lambda node: node.chain.seen(transaction_id(raw)))
+        held.gate.set()
+        assert [outcome.code for outcome in await here] == ["DUPLICATE"]
+        assert not len(node.mempool)

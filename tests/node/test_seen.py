@@ -53,8 +53,10 @@ def test_two_windows_later_an_id_is_forgotten_and_at_once_when_time_has_leapt() 
     assert held.may_hold(first) and held.may_hold(second)
     held.add([], 7 * W)
     assert not held.may_hold(first) and held.may_hold(second)
+    (third,) = ids("c", 1)
+    held.add([third], 7 * W + 1)
     held.add([], 9 * W)
-    assert not held.may_hold(second)
+    assert not held.may_hold(second) and not held.may_hold(third)
 
 
 def test_others_are_rarely_suspected_at_the_rate_it_was_made_for() -> None:

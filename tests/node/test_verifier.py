@@ -177,7 +177,7 @@ async def test_what_waits_or_is_in_flight_is_verified_once_and_an_urgent_asker_d
 
     tasks = [asyncio.create_task(one("admission", range(1_000, 1_400), urgent=False))]
     await asyncio.sleep(0)
-    tasks.append(asyncio.create_task(one("block", range(1_350, 1_380), urgent=True)))
+    tasks.append(asyncio.create_task(one("block", range(1_390, 1_400), urgent=True)))
     await asyncio.sleep(0)
     async with running(pool), asyncio.timeout(20):
         await asyncio.gather(*tasks)
