@@ -296,7 +296,7 @@ class State(StateReader):
             raise InvariantViolation("the tables of an attempt in progress have no root")
         self.writable.flush()
         known = self._known
-        self.base.put_many((*key, encode(known[key])) for key in self._stale)
+        self.base.put_many((*key, encode(known[key])) for key in sorted(self._stale))
         self._stale.clear()
 
     def append(self, row: Row) -> int:
