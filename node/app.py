@@ -226,6 +226,8 @@ class Node:
             refuted=lambda peer: self.driver.head_refuted(peer),
             work=self.verifier.verify_part,
         )
+        self.waiters = CommitWaiters(config.api.waiters_max)
+        """A block may be decided before the API is open: a lone validator decides its newest again as it starts."""
         self.snapshots = SnapshotServer(self.chain, clock)
         self.questions = Questions(self.sync, self.snapshots, Applicants(self.chain), self.network.status_only)
         self.joining = Joining(
@@ -345,7 +347,6 @@ class Node:
 
     async def _start_api(self) -> Address:
         section = self.config.api
-        self.waiters = CommitWaiters(section.waiters_max)
         app = make_app(
             self.window,
             section,
