@@ -15,7 +15,7 @@ import click
 import msgpack
 
 from ledger.errors import OperatorError
-from ledger.store import AMENDMENTS, BLOCKS, INDEXES, LENGTHS, META, NODES, ROWS, SEEN, UNDO, Reader, prefix_stop
+from ledger.store import AMENDMENTS, BLOCKS, INDEXES, LENGTHS, META, NODES, ROWS, UNDO, Reader, prefix_stop
 from ledger.tables import Table, TableReader
 from node.api.blocks import raw_block
 from node.blockstore import BlockReader
@@ -35,7 +35,6 @@ SPACES: Final[dict[str, bytes]] = {
     "indexes": INDEXES,
     "undo": UNDO,
     "blocks": BLOCKS,
-    "seen": SEEN,
 }
 DEPTH_MAX: Final = 64
 limit_option = click.option("--limit", type=click.IntRange(1, 100_000), default=20, show_default=True)

@@ -37,11 +37,9 @@ INDEXES = b"i"
 UNDO = b"u"
 """What the last blocks overwrote: height (8) ‖ ..., for `rollback`."""
 BLOCKS = b"b"
-"""Blocks, headers, certificates and receipts by height."""
-SEEN = b"s"
-"""Transaction ids of the validity window: expiry minute ‖ id."""
+"""Blocks, headers, certificates and receipts by height; where each transaction stands, by its id."""
 
-SPACES = (META, ROWS, AMENDMENTS, NODES, LENGTHS, INDEXES, UNDO, BLOCKS, SEEN)
+SPACES = (META, ROWS, AMENDMENTS, NODES, LENGTHS, INDEXES, UNDO, BLOCKS)
 
 SEALED = frozenset((ROWS, AMENDMENTS, NODES, LENGTHS))
 """Spaces whose values carry their own checksum (`ledger.pages`): a store need not check them a second time."""

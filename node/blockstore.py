@@ -6,8 +6,9 @@ Rules of this file
 * The head record names the newest block, its results, and where the signing log stood: all of one batch, so a crash
   leaves either all of a block or nothing.
 * Headers, bodies and certificates are kept as the exact bytes that were decided, validator sets by their hash.
-* ``seen`` answers by expiry minute, so that what can no longer be valid is dropped by key range; the index of
-  transactions is for clients, and no rule asks it.
+* One index of transactions answers clients and decides what is a duplicate: whoever prunes, or fetches a snapshot,
+  keeps it for every block of the validity window (``node.pruning``, ``node.snapshot_blocks``), and what is older than
+  that can stand in no block any more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,8 @@ from typing import Final
 from ledger.blocks import Body, Header, Receipt, RecoveryRecord
 from ledger.codec import Wire, decode_own, digest, encode
 from ledger.errors import InvariantViolation
-from ledger.store import BLOCKS, META, SEEN, UNDO, Batch, Reader, prefix_stop
+from ledger.limits import VALIDITY_WINDOW_MS
+from ledger.store import BLOCKS, META, UNDO, Batch, Reader, prefix_stop
 from ledger.transactions import transaction_id
 from ledger.undo import Undo
 from ledger.votes import Certificate, ValidatorEntry
@@ -32,9 +34,6 @@ _VALIDATORS: Final = BLOCKS + b"v"
 _HEIGHT_OF: Final = BLOCKS + b"H"
 _TRANSACTION: Final = BLOCKS + b"t"
 _TRANSITION: Final = BLOCKS + b"T"
-MINUTE_MS: Final = 60_000
-"""Seen ids expire together."""
-ID_BYTES: Final = 32
 
 
 class HeadRecord(Wire, frozen=True):
@@ -75,15 +74,6 @@ class StoredUndo(Wire, frozen=True):
 
 def _at(space: bytes, height: int) -> bytes:
     return space + height.to_bytes(8, "big")
-
-
-def _minute(valid_until_ms: int) -> int:
-    return valid_until_ms // MINUTE_MS
-
-
-def seen_key(tx_id: bytes, valid_until_ms: int) -> bytes:
-    """Key of a seen id: expiry minute (8) ‖ id."""
-    return _at(SEEN, _minute(valid_until_ms)) + tx_id
 
 
 class BlockReader:
@@ -144,19 +134,15 @@ class BlockReader:
         for _, raw in self._reader.scan(_at(_TRANSITION, above + 1), prefix_stop(_TRANSITION)):
             yield decode_own(StoredTransition, raw)
 
-    def seen(self, tx_id: bytes, valid_until_ms: int) -> bool:
-        """Whether the id was committed and has not expired since."""
-        return self._reader.get(seen_key(tx_id, valid_until_ms)) is not None
-
-    def seen_ids(self, time_ms: int) -> Iterator[bytes]:
-        """The ids that were committed and may still be valid in a block after ``time_ms``."""
-        for key, _ in self._reader.scan(_at(SEEN, _minute(time_ms)), prefix_stop(SEEN)):
-            yield key[-ID_BYTES:]
-
-    def expired_seen(self, start: bytes, time_ms: int) -> Iterator[bytes]:
-        """Keys of seen ids, from ``start`` on, that no block after ``time_ms`` can hold any more."""
-        for key, _ in self._reader.scan(max(start, SEEN), _at(SEEN, _minute(time_ms))):
-            yield key
+    def recent_ids(self, height: int) -> Iterator[bytes]:
+        """The ids that the blocks up to ``height`` hold and that may still be valid in a later one, newest first."""
+        newest = self.header(height)
+        while newest is not None and height > 0:
+            header, body = self.header(height), self.body_raw(height)
+            if header is None or body is None or header.time_ms + VALIDITY_WINDOW_MS < newest.time_ms:
+                return
+            yield from map(transaction_id, decode_own(Body, body).transactions)
+            height -= 1
 
     def epoch_begun(self, height: int) -> RecoveryRecord | None:
         """The recovery record by which block ``height`` began an epoch, pruned or not; ``None`` when it began none."""
@@ -189,9 +175,9 @@ def put_block(
     body: bytes | None,
     certificate: Certificate,
     receipts: Sequence[Receipt],
-    transactions: Sequence[tuple[bytes, int]],
+    ids: Sequence[bytes],
 ) -> None:
-    """Add a block to its batch. ``transactions`` are (id, valid until) in body order; only height 0 has no body."""
+    """Add a block to its batch. ``ids`` are its transactions' in body order; only height 0 has no body."""
     if (body is None) != (height == 0):
         raise InvariantViolation(f"block {height} with the wrong body")
     number = height.to_bytes(8, "big")
@@ -201,14 +187,8 @@ def put_block(
     batch.put(_at(_CERTIFICATE, height), encode(certificate))
     batch.put(_at(_RECEIPTS, height), encode(tuple(receipts)))
     changes = batch.changes
-    minutes: dict[int, bytes] = {}
-    for position, (tx_id, valid_until_ms) in enumerate(transactions):
+    for position, tx_id in enumerate(ids):
         changes[_TRANSACTION + tx_id] = number + position.to_bytes(4, "big")
-        minute = _minute(valid_until_ms)
-        space = minutes.get(minute)
-        if space is None:
-            space = minutes[minute] = _at(SEEN, minute)
-        changes[space + tx_id] = b""
 
 
 def put_header(batch: Batch, height: int, block_hash: bytes, header: bytes) -> None:
@@ -254,16 +234,15 @@ def put_validators(batch: Batch, *sets: tuple[ValidatorEntry, ...]) -> None:
         batch.put(_VALIDATORS + digest(raw), raw)
 
 
-def delete_block(batch: Batch, reader: Reader, height: int, transactions: Sequence[tuple[bytes, int]]) -> None:
-    """Take a whole block away; ``transactions`` are (id, valid until) of its body."""
+def delete_block(batch: Batch, reader: Reader, height: int, ids: Sequence[bytes]) -> None:
+    """Take a whole block away; ``ids`` are those of its body's transactions."""
     raw = BlockReader(reader).header_raw(height)
     if raw is not None:
         batch.delete(_HEIGHT_OF + digest(raw))
     for space in (_HEADER, _BODY, _CERTIFICATE, _RECEIPTS, _TRANSITION, _BEGUN):
         batch.delete(_at(space, height))
-    for tx_id, valid_until_ms in transactions:
+    for tx_id in ids:
         batch.delete(_TRANSACTION + tx_id)
-        batch.delete(seen_key(tx_id, valid_until_ms))
 
 
 def undo_key(height: int) -> bytes:

@@ -5,7 +5,7 @@ Rules of this file
 
 * One commit at a time, in height order. Whoever brings the next block, consensus or synchronisation, goes
   one way: execute in slices (a proposal already while it is voted on), then *one* synced batch that holds the block,
-  its state, indexes, receipts, seen ids, undo pages, the signing log's position and the head record; then the listeners
+  its state, indexes, receipts, undo pages, the signing log's position and the head record; then the listeners
   are told. Nobody is told before.
 * Everything a rule needs of the head is in ``view`` (``ledger.validity.HeightView``), replaced whole after each batch.
 * Reads for clients come from snapshots: ``current`` is the state after the head, ``certified`` the one that the head's
@@ -51,7 +51,7 @@ from .checking import CheckedBlock, Checker, check_spoken, proposed_body
 from .decoded import Decoder
 from .executor import execute
 from .mempool import Mempool
-from .seen import SeenFilter, SeenSweep
+from .seen import SeenFilter
 from .steps import Steps
 from .verified import TransactionVerifier
 from .wire import RawBlock
@@ -145,9 +145,9 @@ class Chain:
         self.protocol_newest = protocol_newest
         self._steps = steps if steps is not None else Steps()
         self._seen = SeenFilter()
-        self._seen.begin(self.blocks.seen_ids(view.header.time_ms), view.header.time_ms)
+        self._seen.begin(self.blocks.recent_ids(view.height), view.header.time_ms)
         self._checker = Checker(
-            seen=self._seen_in_a_block,
+            seen=self.seen,
             mempool=mempool,
             signatures=signatures,
             decoder=decoder if decoder is not None else Decoder(self._steps),
@@ -171,7 +171,6 @@ class Chain:
         self.certificate = decode_own(Certificate, raw)
         self.current = StateView(store.snapshot(), view.height)
         self.certified = self._parent_state()
-        self._sweep = SeenSweep(self.blocks)
         self.fault: PeerError | None = None
         """Why the last block that was refused was refused, for the log."""
 
@@ -232,10 +231,6 @@ class Chain:
     def seen(self, tx_id: bytes) -> bool:
         """Whether the transaction was committed within the validity window."""
         return self._seen.may_hold(tx_id) and self.blocks.place_of(tx_id) is not None
-
-    def _seen_in_a_block(self, tx_id: bytes, valid_until_ms: int) -> bool:
-        """Whether a block holds the transaction already: the rule, for one that may stand in the next block."""
-        return self._seen.may_hold(tx_id) and self.blocks.seen(tx_id, valid_until_ms)
 
     def listen(self, listener: Listener) -> None:
         """Call ``listener`` after each commit, in the order of registration; it may not raise."""
@@ -456,15 +451,13 @@ class Chain:
             body=block.body_raw,
             certificate=certificate,
             receipts=applied.receipts,
-            transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in block.transactions],
+            ids=[tx_id for tx_id, _ in block.transactions],
         )
         changed = block.header.next_validators_hash != old.header.next_validators_hash
         if changed or block.body.recovery is not None:
             blockstore.put_validators(batch, old.after_next_validators)
             transition = StoredTransition(block.header_raw, encode(certificate))
             blockstore.put_transition(batch, block.height, transition)
-        for key in self._sweep.expired(block.header.time_ms, len(block.transactions)):
-            batch.delete(key)
         return batch
 
     # ---- serving ----

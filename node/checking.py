@@ -51,14 +51,14 @@ class Checker:
     def __init__(
         self,
         *,
-        seen: Callable[[bytes, int], bool],
+        seen: Callable[[bytes], bool],
         mempool: Mempool,
         signatures: TransactionVerifier,
         decoder: Decoder,
         steps: Steps,
         protocol_newest: int,
     ) -> None:
-        """``seen``: whether a block holds the transaction of an id and a ``valid_until`` already."""
+        """``seen``: whether a block of the validity window holds the transaction of an id already."""
         self._seen = seen
         self._mempool = mempool
         self._signatures = signatures
@@ -106,9 +106,9 @@ class Checker:
             body_raw = encode(body) if ahead is None else ahead.raw.body
             verifies = verify if ahead is None else ahead.verifies
             validity.check_body(view, header, body, transactions, body_bytes=len(body_raw), verifies=verifies)
-            for tx_id, transaction in transactions:
+            for tx_id, _ in transactions:
                 # What waits in the mempool was not committed: a commit removes it from there.
-                if tx_id not in self._mempool and self._seen(tx_id, transaction.valid_until_ms):
+                if tx_id not in self._mempool and self._seen(tx_id):
                     raise PeerError("DUPLICATE_TRANSACTION", tx_id.hex())
         if ahead is None or not ahead.verified:
             await self._verify(view.epoch, body.transactions, transactions)

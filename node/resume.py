@@ -96,7 +96,7 @@ def _begin(store: Store, genesis: Genesis) -> HeightView:
         body=None,
         certificate=genesis_certificate(hash_),
         receipts=(),
-        transactions=(),
+        ids=(),
     )
     blockstore.put_validators(batch, genesis.validators())
     blockstore.put_head(batch, HeadRecord(0, hash_, root, view_root, 0, 0))

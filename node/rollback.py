@@ -2,7 +2,7 @@
 
 Rules of this file
 
-* One synced batch takes back everything: state, indexes, blocks, seen ids and the head record. What no page reaches any
+* One synced batch takes back everything: state, indexes, blocks and the head record. What no page reaches any
   more is refused; nothing is taken back half.
 * Ids that expired meanwhile are not put back among the seen ones: a block that comes after now is past them as well.
 * A decided block stays decided: ``huzhu rollback`` makes one node forget it, and it comes again from the peers. Only
@@ -17,7 +17,7 @@ from ledger.blocks import decode_body, header_hash
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.store import Batch, Overlay, Reader, Store
 from ledger.tables import TableReader
-from ledger.transactions import decode_transaction, transaction_id
+from ledger.transactions import transaction_id
 
 from . import blockstore
 from .blockstore import BlockReader
@@ -71,7 +71,7 @@ def roll_back(store: Reader, height: int) -> Batch:
             )
         batch.update(undo)
         before.apply(undo)
-        blockstore.delete_block(batch, store, number, _transactions(blocks, number))
+        blockstore.delete_block(batch, store, number, _ids(blocks, number))
         batch.delete(blockstore.undo_key(number))
     certified = blocks.header(height + 1)
     raw = blocks.header_raw(height)
@@ -88,12 +88,11 @@ def roll_back(store: Reader, height: int) -> Batch:
     return batch
 
 
-def _transactions(blocks: BlockReader, height: int) -> list[tuple[bytes, int]]:
+def _ids(blocks: BlockReader, height: int) -> list[bytes]:
     raw = blocks.body_raw(height)
     if raw is None:
         raise InvariantViolation(f"body {height} is not in the store")
-    body = decode_body(raw)
-    return [(transaction_id(item), decode_transaction(item).valid_until_ms) for item in body.transactions]
+    return [transaction_id(item) for item in decode_body(raw).transactions]
 
 
 def take_back(store: Store, height: int) -> list[DroppedBlock]:

@@ -1,4 +1,4 @@
-"""Seen ids: which cannot have been committed lately, told without asking the disk, and how old ones leave it (NODE §2).
+"""Which ids cannot have been committed lately, told without asking the disk (NODE §2).
 
 Of almost every transaction that comes in, the answer to "was it committed already?" is no, and LevelDB takes some
 microseconds to say so. A filter of fixed size (Bloom 1970, with one bit an id) says it at once.
@@ -19,17 +19,10 @@ from typing import Final
 
 from ledger.limits import VALIDITY_WINDOW_MS
 
-from .blockstore import MINUTE_MS, BlockReader
-
 BITS: Final = 1 << 26
 """8 MiB a span, two spans. At 4,000 ids a second 7 % of all others seem to be held in the end, at 1,000 2 %."""
 READ_MAX: Final = 50_000
 """So many ids are read at a start: a tenth of a second."""
-
-SWEPT_MIN: Final = 1_000
-"""So many expired ids leave the store with a block at least, if there are any ..."""
-SWEPT_SHARE: Final = 2
-"""... and so many for each that comes in."""
 
 _BYTES: Final = BITS // 8
 _ZEROS: Final = bytes(_BYTES)
@@ -84,30 +77,3 @@ class SeenFilter:
         (place,) = _place(tx_id)
         byte, bit = (place >> 3) % _BYTES, _BIT[place & 7]
         return bool(self._now[byte] & bit or self._before[byte] & bit) or self._blind_until_ms is not None
-
-
-class SeenSweep:
-    """Which expired ids leave the store with a block: not many more than come in.
-
-    They expire by the minute. All of a busy minute at once, 200,000, would hold up their block, and every node, for as
-    long as a round may last, and take 30 MB for that moment.
-    """
-
-    def __init__(self, blocks: BlockReader) -> None:
-        self._blocks = blocks
-        self._from = b""
-        """Every key below this is gone."""
-        self._swept_ms = -1
-        """Block time for which nothing was left."""
-
-    def expired(self, time_ms: int, added: int) -> list[bytes]:
-        """The keys to delete with a block of ``time_ms`` that adds so many; to be called once a block."""
-        if time_ms // MINUTE_MS == self._swept_ms // MINUTE_MS:
-            return []
-        count_max = max(SWEPT_MIN, SWEPT_SHARE * added)
-        keys = list(islice(self._blocks.expired_seen(self._from, time_ms), count_max))
-        if keys:
-            self._from = keys[-1] + b"\0"  # or the next look would pass by all that is deleted
-        if len(keys) < count_max:
-            self._swept_ms = time_ms
-        return keys

@@ -155,9 +155,7 @@ class BlockFetch:
                 body=body_raw,
                 certificate=certificate,
                 receipts=receipts[height],
-                transactions=[
-                    (transaction_id(raw), decode_transaction(raw).valid_until_ms) for raw in body.transactions
-                ],
+                ids=[transaction_id(raw) for raw in body.transactions],
             )
             certificate = body.parent_certificate
         await self._write(batch)
@@ -202,7 +200,7 @@ class BlockFetch:
             body=None,
             certificate=genesis_certificate(header_hash(raw)),
             receipts=(),
-            transactions=(),
+            ids=(),
         )
         await self._write(batch)
 

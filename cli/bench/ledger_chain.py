@@ -3,7 +3,7 @@
 Rules of this file
 
 * A block is what a node makes of it: header, beacon proof, certificate, ``apply_block``, and *one* synced batch with
-  state, indexes, undo pages, block, receipts, seen ids and the head record. Signing and assembling are not timed, nor
+  state, indexes, undo pages, block, receipts, index and head record. Signing and assembling are not timed, nor
   are signatures of transactions verified: ``Decided.seconds`` is from decoded transactions to the durable batch.
 * Everything is taken up from the store: the process may be killed between any two blocks.
 """
@@ -47,7 +47,6 @@ from node import blockstore
 from node.blockstore import BlockReader, HeadRecord
 from node.chain import UNDO_BLOCKS
 from node.resume import load_view
-from node.seen import SeenSweep
 from node.storage import LevelStore, open_store
 
 PLAN: Final = 0
@@ -59,7 +58,7 @@ CLOCK: Final = "clock"
 BEGIN_MS: Final = start_of_day(day_from_civil(2018, 10, 16))
 GENESIS_MS: Final = 1_767_225_600_000
 STEP_MS: Final = 1_000
-"""Consensus time from block to block: seen ids expire as they do on a busy chain."""
+"""Consensus time from block to block."""
 VALID_MS: Final = 60_000
 ORGANISATIONS: Final = (
     (PLATFORM, Role.PLATFORM),
@@ -133,7 +132,6 @@ class SoloChain:
         self.view, _ = load_view(self.store, self._genesis)
         self._blocks = BlockReader(self.store)
         self._certificate = decode_own(Certificate, self._blocks.certificate_raw(self.view.height) or b"")
-        self._sweep = SeenSweep(self._blocks)
 
     @property
     def state(self) -> StateReader:
@@ -227,10 +225,8 @@ class SoloChain:
             body=encode(body),
             certificate=certificate,
             receipts=applied.receipts,
-            transactions=[(tx_id, transaction.valid_until_ms) for tx_id, transaction in transactions],
+            ids=[tx_id for tx_id, _ in transactions],
         )
-        for key in self._sweep.expired(header.time_ms, len(transactions)):
-            batch.delete(key)
         record = HeadRecord(height, hash_, applied.state_root, applied.receipts_root, 0, 0)
         blockstore.put_head(batch, record)
         return batch

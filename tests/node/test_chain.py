@@ -168,19 +168,6 @@ async def test_a_wrong_signature_makes_a_block_invalid() -> None:
 
 
 @pytest.mark.asyncio
-async def test_seen_ids_go_when_no_block_can_hold_them_any_more() -> None:
-    source = Chain()
-    item = source.transaction("clock", AdvanceClock(START_MS + MS_PER_DAY))
-    chain = open_chain(source.genesis)
-    await chain.import_block(raw(source.raw_block([item])))
-    valid_until_ms = source.next_time_ms - 1_000 + 60_000
-    assert chain.blocks.seen(transaction_id(item), valid_until_ms)
-    await chain.import_block(raw(source.block(time_ms=source.view.header.time_ms + 200_000)))
-    assert not chain.blocks.seen(transaction_id(item), valid_until_ms)
-    assert chain.seen(transaction_id(item)), "clients still find it"
-
-
-@pytest.mark.asyncio
 async def test_proofs_are_read_from_the_state_the_head_certifies_also_after_a_restart() -> None:
     source = Chain()
     chain, store = await imported(source)

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 
 from ledger.calendar import MS_PER_DAY
 from ledger.limits import VALIDITY_WINDOW_MS
-from ledger.store import Batch, MemoryStore
+from ledger.store import MemoryStore
 from ledger.transactions import AdvanceClock, transaction_id
 from node import seen as module
-from node.blockstore import MINUTE_MS, BlockReader, seen_key
-from node.seen import SeenFilter, SeenSweep
+from node.seen import SeenFilter
 from tests.ledger.chain import START_MS
 from tests.ledger.chain import Chain as Source
 from tests.node.chains import open_chain, raw
@@ -85,43 +84,21 @@ def test_too_much_to_be_read_means_that_anything_may_be_held_until_it_has_expire
     assert not held.may_hold(other) and held.may_hold(fresh[0])
 
 
-def test_only_ids_that_may_still_be_valid_are_read_from_the_store() -> None:
-    store, (old, young) = MemoryStore(), ids("stored", 2)
-    store.write(Batch({seen_key(old, 59_999): b"", seen_key(young, 60_000): b""}))
-    assert list(BlockReader(store).seen_ids(60_000)) == [young]
-    assert set(BlockReader(store).seen_ids(59_999)) == {old, young}
-
-
-def swept(store: MemoryStore, sweep: SeenSweep, time_ms: int, added: int) -> int:
-    keys = sweep.expired(time_ms, added)
-    store.write(Batch(dict.fromkeys(keys)))
-    return len(keys)
-
-
-def test_expired_ids_leave_the_store_with_many_blocks_and_all_of_them_do() -> None:
-    store, minute = MemoryStore(), MINUTE_MS
-    expired, valid = ids("expired", 2_500), ids("valid", 10)
-    store.write(Batch({seen_key(tx_id, 3 * minute - 1 - at % 2 * minute): b"" for at, tx_id in enumerate(expired)}))
-    store.write(Batch({seen_key(tx_id, 3 * minute): b"" for tx_id in valid}))
-    sweep = SeenSweep(BlockReader(store))
-    assert [swept(store, sweep, 3 * minute + at, added) for at, added in enumerate((1, 600, 0, 0))] == [
-        1_000,
-        1_200,
-        300,
-        0,
-    ]
-    assert set(BlockReader(store).seen_ids(0)) == set(valid)
-    assert swept(store, sweep, 4 * minute - 1, 0) == 0
-    assert swept(store, sweep, 4 * minute, 0) == 10
-    assert not list(BlockReader(store).seen_ids(0))
-
-
-def test_after_a_start_the_sweep_goes_on_with_what_is_left() -> None:
-    store, minute = MemoryStore(), MINUTE_MS
-    store.write(Batch({seen_key(tx_id, minute - 1): b"" for tx_id in ids("expired", 1_500)}))
-    assert swept(store, SeenSweep(BlockReader(store)), minute, 0) == 1_000
-    sweep = SeenSweep(BlockReader(store))
-    assert [swept(store, sweep, minute + at, 0) for at in range(3)] == [500, 0, 0]
+@pytest.mark.asyncio
+async def test_only_ids_that_may_still_be_valid_are_read_from_the_store() -> None:
+    """To the millisecond: what a block of ``t`` holds may be valid until t + W."""
+    source, store = Source(), MemoryStore()
+    chain, known = open_chain(source.genesis, store), []
+    for day in (1, 2):
+        block = source.block(("clock", AdvanceClock(START_MS + day * MS_PER_DAY)))
+        known.append((block.header.time_ms, transaction_id(block.body.transactions[0])))
+        assert await chain.import_block(raw(block))
+    (old_ms, old), (_, young) = known
+    assert list(chain.blocks.recent_ids(chain.height)) == [young, old]
+    assert await chain.import_block(raw(source.block(time_ms=old_ms + W)))
+    assert list(chain.blocks.recent_ids(chain.height)) == [young, old]
+    assert await chain.import_block(raw(source.block(time_ms=old_ms + W + 1)))
+    assert list(chain.blocks.recent_ids(chain.height)) == [young]
 
 
 @pytest.mark.asyncio
