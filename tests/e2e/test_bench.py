@@ -45,8 +45,10 @@ def test_a_node_joins_by_snapshot_and_by_blocks(
     found = figures(capsys, monkeypatch, *words, *sizes, spread=0.0, code=0)
     assert found["snapshot_s"] > 0
     assert found["sync_share"] > 0
-    assert set(found["blocks_cpu_us"]) == {"node", "verifiers", "server"}
-    assert min(found["blocks_cpu_us"].values()) > 0
+    used_us = found["blocks_cpu_us"]
+    assert set(used_us) == {"node", "verifiers", "server"}
+    assert min(used_us["node"], used_us["verifiers"]) > 0
+    assert used_us["server"] >= 0  # a tick of 10 ms is more than so few blocks take it
     assert 0 < found["blocks_cpu_share"] < 1
     assert 0 < found["joiner_peak_anonymous_bytes"] <= found["joiner_peak_rss_bytes"]
     figures(capsys, monkeypatch, *words, "--members", "0", "--transactions", "0", spread=1.0, code=5)
