@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ledger.store import Batch
-from ledger.transactions import Enrol
+from ledger.calendar import MS_PER_DAY
+from ledger.store import Batch, MemoryStore
+from ledger.transactions import AdvanceClock, Enrol
 from node import blockstore
 from node.blockstore import BlockReader, HeadRecord
 from node.chain import UNDO_BLOCKS
@@ -17,6 +18,9 @@ from node.config import Config, load
 from node.opening import DATABASE_DIRECTORY
 from node.rollback import take_back
 from node.storage import LevelStore, open_store
+from tests.ledger.chain import START_MS
+from tests.ledger.chain import Chain as Source
+from tests.node.chains import open_chain, raw
 from tests.node.network import Network, running
 from tests.running import run
 
@@ -110,6 +114,19 @@ async def test_blocks_are_taken_back_fetched_again_and_give_the_same_roots(
         roots = {network.nodes[name].chain.view.state_root for name in ALL}
         assert len(roots) == 1
     assert result(capsys, 0, "replay", *at)["same"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_taken_back_leaves_nothing_behind() -> None:
+    """Its transactions may stand in a block again: the index that decides duplicates has forgotten them."""
+    source, store = Source(), MemoryStore()
+    chain, kept = open_chain(source.genesis, store), list[dict[bytes, bytes]]()
+    for day in (1, 2, 3):
+        kept.append(dict(store.scan(b"", b"\xff" * 9)))
+        assert await chain.import_block(raw(source.block(("clock", AdvanceClock(START_MS + day * MS_PER_DAY)))))
+    for height in (2, 1, 0):
+        take_back(store, height)
+        assert dict(store.scan(b"", b"\xff" * 9)) == kept[height]
 
 
 @pytest.mark.asyncio
