@@ -1,16 +1,20 @@
 """What four asyncio processes cost that agree on a block and have no rules: a lower bound for ``idle`` and ``open``.
 
-    python -m bench.bare_asyncio [ROUNDS]          # JSON: p25_ms, p50_ms, cpu_ms_a_node
+    python -m bench.bare_asyncio                       # idle: one transaction after the other
+    python -m bench.bare_asyncio --rate 200            # open: so many a second, to the four in turn, whatever happens
+    python -m bench.bare_asyncio --http [--rate 200]   # they come and are answered by aiohttp, timed at the client
 
 They send the frames that a block of one transaction makes four nodes send (the transaction, proposal and prepare,
 prepares, commits), sealed with the same cipher, make and verify the same signatures and the same beacon proof, and
-write and sync as many bytes as often, in a thread, before what CONSENSUS §3 says. There is no HTTP, no mempool, no
-agreement but counting to q, no ledger, no database, no limit and no counter. What is left is asyncio, libsodium and the
-kernel.
+write and sync as many bytes as often, in a thread, before what CONSENSUS §3 says. There is no mempool, no agreement but
+counting to q, no ledger, no database, no limit and no counter, and without ``--http`` no client. What is left is
+asyncio, libsodium, the kernel and, when asked for, aiohttp at both ends.
 
 Rules of this file
-- Times: CPU a round of each process, all threads; milliseconds from a transaction's signature at process 1 until
-  process 1 has synced the block.
+- Times: CPU a block of each process, all threads; milliseconds from the moment a transaction was due until the process
+  that got it has synced its block; and their ratio to ``floor_ms`` of `huzhu bench network`, taken before and after.
+  What was due in the first seventh is left out, as there.
+- Whatever is simplified makes it cheaper: one leader for ever, who knows its proof; no block certifies another.
 - Nothing here is used by the product.
 """
 
@@ -19,15 +23,22 @@ import json
 import os
 import queue
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
+import click
+import msgspec
+from aiohttp import web
 from nacl.bindings import (
     crypto_aead_chacha20poly1305_ietf_decrypt,
     crypto_aead_chacha20poly1305_ietf_encrypt,
@@ -36,13 +47,15 @@ from nacl.bindings import (
     crypto_sign_seed_keypair,
 )
 
+from cli.bench import probes
+from cli.bench.scenarios import WARM_UP_SHARE
 from ledger import beacon
 from ledger.votes import quorum
 
 VALIDATORS: Final = 4
 LEADER: Final = 0
 SUBMITTER: Final = 1
-ROUNDS: Final = 40
+SECONDS: Final = 15.0
 PAUSE_S: Final = 0.1
 PROPOSAL_BYTES: Final = 1_100
 VOTE_BYTES: Final = 190
@@ -53,6 +66,7 @@ BATCH_WRITES: Final = 8_192
 _HEAD_BYTES: Final = 6
 _SIGNED: Final = 96
 """A signature and the 32 bytes it is over."""
+_ID_BYTES: Final = 32
 _KEYS: Final = [crypto_sign_seed_keypair(bytes([number]) * 32) for number in range(VALIDATORS)]
 _CIPHER_KEY: Final = bytes(32)
 _BEACON_SEED: Final = bytes(32)
@@ -117,7 +131,10 @@ class _Bare:
         self._links: dict[int, _Link] = {}
         self.linked = asyncio.Event()
         self.height = 0
-        self.committed = asyncio.Event()
+        self._waiters: dict[bytes, Callable[[], None]] = {}
+        self._waiting: list[bytes] = []
+        self._block: list[bytes] = []
+        self._busy = False
         self._writer = _Writer(asyncio.get_running_loop(), path)
         self._early: list[tuple[_Link, bytes]] = []
         self._proof = b""
@@ -144,11 +161,13 @@ class _Bare:
         for link in self._links.values():
             link.send(message)
 
-    def submit(self) -> None:
-        """A transaction: signed by its client, verified here, pushed to all."""
-        signed = self._signed()
-        crypto_sign_open(signed, _KEYS[self.number][0])
-        self.tell(b"T", signed + bytes(TRANSACTION_BYTES - _SIGNED))
+    def submit(self, signed: bytes, follows: Callable[[], None]) -> None:
+        """A transaction, signed by its client: verified here, pushed to all; ``follows`` when its block is synced."""
+        crypto_sign_open(signed[:_SIGNED], _KEYS[LEADER][0])
+        name = signed[_SIGNED : _SIGNED + _ID_BYTES]
+        self._waiters[name] = follows
+        self.tell(b"T", signed)
+        self._offer(name)
 
     def _signed(self) -> bytes:
         return crypto_sign(bytes(32), _KEYS[self.number][1])
@@ -158,6 +177,9 @@ class _Bare:
         body = message[_HEAD_BYTES:]
         if kind == b"H":
             self.know(sender, link)
+        elif kind == b"T":
+            crypto_sign_open(body[:_SIGNED], _KEYS[LEADER][0])
+            self._offer(body[_SIGNED : _SIGNED + _ID_BYTES])
         elif height > self.height:
             self._early.append((link, message))
         elif height == self.height and len(self._votes.get(kind, ())) < quorum(VALIDATORS):
@@ -165,19 +187,28 @@ class _Bare:
             self._take(kind, sender, body[_SIGNED:])
 
     def _take(self, kind: bytes, sender: int, rest: bytes) -> None:
-        if kind == b"T":
-            if self.number == LEADER:
-                self._writer.then(PREPARE_WRITES, self._propose)
-        elif kind == b"B":
+        if kind == b"B":
             if beacon.verify(beacon.public_key(_BEACON_SEED), self._alpha(), rest[: beacon.PROOF_BYTES]) is None:
                 raise ValueError("the proof does not verify")
+            names = rest[beacon.PROOF_BYTES : len(rest) - (PROPOSAL_BYTES - _SIGNED - beacon.PROOF_BYTES)]
+            self._block = [names[at : at + _ID_BYTES] for at in range(0, len(names), _ID_BYTES)]
             self._writer.then(PREPARE_WRITES, lambda: self._vote(b"P"))
         else:
             self._votes[kind].add(sender)
             self._go_on()
 
+    def _offer(self, name: bytes | None = None) -> None:
+        if self.number != LEADER:
+            return
+        if name is not None:
+            self._waiting.append(name)
+        if self._waiting and not self._busy:
+            self._busy, self._block, self._waiting = True, self._waiting, []
+            self._writer.then(PREPARE_WRITES, self._propose)
+
     def _propose(self) -> None:
-        self.tell(b"B", (self._signed() + self._proof).ljust(PROPOSAL_BYTES, b"\0"))
+        filling = bytes(PROPOSAL_BYTES - _SIGNED - beacon.PROOF_BYTES)
+        self.tell(b"B", self._signed() + self._proof + b"".join(self._block) + filling)
         self._vote(b"P")
 
     def _vote(self, kind: bytes) -> None:
@@ -197,63 +228,201 @@ class _Bare:
 
     def _commit(self) -> None:
         self.height += 1
-        self.committed.set()
+        for name in self._block:
+            if follows := self._waiters.pop(name, None):
+                follows()
         self._open()
+        self._busy = False
+        self._offer()
         early, self._early = self._early, []
         for link, message in early:
             self.got(link, message)
 
 
-async def _process(number: int, ports: list[int], rounds: int, path: Path) -> dict[str, Any]:
+def _transaction() -> bytes:
+    return (crypto_sign(bytes(32), _KEYS[LEADER][1]) + os.urandom(_ID_BYTES)).ljust(TRANSACTION_BYTES, b"\0")
+
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+async def _load(sends: Sequence[Send], seconds: float, rate: float) -> list[float]:
+    """Seconds of each transaction. ``rate`` a second to all ``sends`` in turn, or, for 0, one after the other."""
+    loop = asyncio.get_running_loop()
+    times_s: list[float] = []
+
+    async def timed(send: Send, due_s: float) -> None:
+        await send(_transaction())
+        if due_s > begun_s + seconds * WARM_UP_SHARE:
+            times_s.append(loop.time() - due_s)
+
+    begun_s = loop.time()
+    async with asyncio.TaskGroup() as group:
+        for number in range(int(seconds * (rate or 1 / PAUSE_S))):
+            due_s = begun_s + number / rate if rate else loop.time()
+            await asyncio.sleep(max(0.0, due_s - loop.time()))
+            send = sends[number % len(sends)]
+            if rate:
+                group.create_task(timed(send, due_s))
+            else:
+                await timed(send, due_s)
+                await asyncio.sleep(PAUSE_S)
+    return times_s
+
+
+async def _load_by_http(ports: Sequence[int], seconds: float, rate: float) -> list[float]:
+    """As ``_load``, by aiohttp's client: a list of one transaction each, as `huzhu bench network` sends it."""
+    async with aiohttp.ClientSession() as session:
+
+        def to(port: int) -> Send:
+            async def send(raw: bytes) -> None:
+                body = msgspec.msgpack.encode([raw])
+                async with session.post(f"http://127.0.0.1:{port}/", data=body) as response:
+                    msgspec.json.decode(await response.read())
+
+            return send
+
+        return await _load([to(port) for port in ports], seconds, rate)
+
+
+def _sent_here(node: _Bare) -> Send:
+    def sent(raw: bytes) -> asyncio.Future[None]:
+        done = asyncio.get_running_loop().create_future()
+        node.submit(raw, partial(done.set_result, None))
+        return done
+
+    return sent
+
+
+async def _serve(send: Send, port: int) -> web.AppRunner:
+    async def handle(request: web.Request) -> web.Response:
+        (raw,) = msgspec.msgpack.decode(await request.read())
+        await send(raw)
+        answer = {"accepted": 1, "transactions": [{"id": raw[:_ID_BYTES].hex(), "status": "committed"}]}
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+    app = web.Application()
+    app.router.add_post("/", handle)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    return runner
+
+
+async def _process(number: int, run: "_Run", path: Path) -> dict[str, Any]:
     loop, node = asyncio.get_running_loop(), _Bare(number, path)
-    server = await loop.create_server(lambda: _Link(node), "127.0.0.1", ports[number])
+    server = await loop.create_server(lambda: _Link(node), "127.0.0.1", run.links[number])
+    runner = await _serve(_sent_here(node), run.doors[number]) if run.http else None
     await asyncio.sleep(0.5)
     for other in range(number):
-        _, link = await loop.create_connection(lambda: _Link(node), "127.0.0.1", ports[other])
+        _, link = await loop.create_connection(lambda: _Link(node), "127.0.0.1", run.links[other])
         node.know(other, link)
         link.send(b"H" + bytes([number]) + bytes(4))
     await node.linked.wait()
     await asyncio.sleep(0.5)
-    since_s, times = time.process_time(), []
-    while node.height < rounds:
-        if number == SUBMITTER:
-            node.committed.clear()
-            begun_s = time.perf_counter()
-            node.submit()
-            await node.committed.wait()
-            times.append(time.perf_counter() - begun_s)
-        await asyncio.sleep(PAUSE_S)
-    await asyncio.sleep(2 * PAUSE_S)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    since_s = time.process_time()
+    times_s: list[float] = []
+    if not run.http and (run.rate or number == SUBMITTER):
+        await asyncio.sleep(number / run.rate if run.rate else 0)
+        times_s = await _load([_sent_here(node)], run.seconds, run.rate / VALIDATORS)
+    await loop.run_in_executor(None, sys.stdin.readline)
+    cpu_s = time.process_time() - since_s
     server.close()
-    return {"cpu_ms": (time.process_time() - since_s) / rounds * 1e3, "times_ms": sorted(1e3 * each for each in times)}
+    if runner is not None:
+        await runner.cleanup()
+    return {"cpu_s": cpu_s, "blocks": node.height, "times_s": times_s}
 
 
-def main(rounds: int) -> dict[str, Any]:
-    """Run the four processes; what they found."""
+class _Run(msgspec.Struct):
+    """What the four processes are told."""
+
+    links: list[int]
+    doors: list[int]
+    seconds: float
+    rate: float
+    http: bool
+    directory: str
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _floor_ms(directory: str) -> float:
+    return probes.floor_ms(Path(directory), VALIDATORS)
+
+
+def measure(seconds: float, rate: float, http: bool) -> dict[str, Any]:
+    """Run the four processes for so long; what they found. ``rate`` 0: one transaction after the other."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(VALIDATORS)]
-        ports = [each.getsockname()[1] for each in sockets]
-        for each in sockets:
-            each.close()
-        arguments = [json.dumps(ports), str(rounds), directory]
-        command = [sys.executable, "-m", "bench.bare_asyncio"]
+        floors_ms = [_floor_ms(directory)]
+        ports = _free_ports(2 * VALIDATORS)
+        run = _Run(ports[:VALIDATORS], ports[VALIDATORS:], seconds, rate, http, directory)
+        command = [sys.executable, "-m", "bench.bare_asyncio", "--process"]
+        said = msgspec.json.encode(run).decode()
         running = [
-            subprocess.Popen([*command, str(number), *arguments], stdout=subprocess.PIPE)
+            subprocess.Popen([*command, str(number), said], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for number in range(VALIDATORS)
         ]
-        found = [json.loads(process.communicate()[0]) for process in running]
-    times = found[SUBMITTER]["times_ms"]
+        try:
+            found, times_s = _drive(run, running)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+        floors_ms.append(_floor_ms(directory))
+    times_ms = sorted(1e3 * time_s for time_s in chain(times_s, *(each["times_s"] for each in found)))
+    floor_ms, blocks = statistics.median(floors_ms), max(each["blocks"] for each in found)
+    at_ms = {name: times_ms[int(share * len(times_ms))] for name, share in (("p25", 0.25), ("p50", 0.5), ("p99", 0.99))}
     return {
-        "p25_ms": round(times[len(times) // 4], 2),
-        "p50_ms": round(times[len(times) // 2], 2),
-        "cpu_ms_a_node": [round(each["cpu_ms"], 2) for each in found],
+        "transactions": len(times_ms),
+        "blocks": blocks,
+        **{f"{name}_ms": round(value, 2) for name, value in at_ms.items()},
+        "floor_ms": round(floor_ms, 2),
+        **{f"{name}_of_floor": round(at_ms[name] / floor_ms, 2) for name in ("p50", "p99")},
+        "cpu_ms_a_node_and_block": [round(each["cpu_s"] / blocks * 1e3, 2) for each in found],
+        "share_of_machine": round(sum(each["cpu_s"] for each in found) / seconds / len(os.sched_getaffinity(0)), 2),
     }
 
 
-if __name__ == "__main__":
-    if len(sys.argv) <= 2:
-        result = main(int(sys.argv[1]) if len(sys.argv) == 2 else ROUNDS)
+def _drive(run: _Run, running: Sequence["subprocess.Popen[str]"]) -> tuple[list[dict[str, Any]], list[float]]:
+    """Load the processes, or wait while they load themselves; what they say at their end, and the client's times."""
+    for process in running:
+        _line(process)
+    if run.http:
+        times_s = asyncio.run(_load_by_http(run.doors, run.seconds, run.rate))
     else:
-        own, known, count, place = sys.argv[1:]
-        result = asyncio.run(_process(int(own), json.loads(known), int(count), Path(place) / own))
-    sys.stdout.write(json.dumps(result) + "\n")
+        times_s = []
+        time.sleep(run.seconds + 10 * PAUSE_S)
+    return [json.loads(process.communicate("end\n")[0]) for process in running], times_s
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    if process.stdout is None:
+        raise RuntimeError("the process has no pipe")
+    return process.stdout.readline()
+
+
+@click.command()
+@click.option("--rate", type=float, default=0.0, help="Transactions a second; 0: one after the other.")
+@click.option("--seconds", type=float, default=SECONDS, show_default=True)
+@click.option("--http", is_flag=True, help="A client sends them by aiohttp.")
+@click.option("--process", type=(int, str), default=None, hidden=True)
+def main(rate: float, seconds: float, http: bool, process: tuple[int, str] | None) -> None:
+    """Four processes without rules: what they cost, and how quick they are."""
+    if process is None:
+        result = measure(seconds, rate, http)
+    else:
+        number, run = process[0], msgspec.json.decode(process[1], type=_Run)
+        result = asyncio.run(_process(number, run, Path(run.directory) / str(number)))
+    click.echo(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

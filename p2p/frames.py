@@ -58,6 +58,7 @@ class OutQueue:
     def __init__(self, limits: dict[Channel, ChannelLimits] = CHANNEL_LIMITS) -> None:
         self._limits = limits
         self._queues: tuple[deque[Message], ...] = tuple(deque() for _ in Channel)
+        self._by_priority = tuple(zip(Channel, self._queues, strict=True))
         self._bytes = [0 for _ in Channel]
         self._offset = [0 for _ in Channel]
         self.drops: dict[Channel, int] = dict.fromkeys(Channel, 0)
@@ -94,8 +95,7 @@ class OutQueue:
 
     def next_frame(self) -> bytes | None:
         """The plaintext of the next frame by strict priority, or none when nothing waits."""
-        for channel in Channel:
-            queue = self._queues[channel]
+        for channel, queue in self._by_priority:
             if queue:
                 return self._cut(channel, queue)
         return None
