@@ -42,6 +42,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "ledger/jury.py": _files("test_jury", "test_jury_draw", "test_disputes"),
     "ledger/tables.py": _files("test_tables", "test_tables_in_a_block", "test_expected", "test_undo", "test_store"),
+    "ledger/table_writer.py": _files(
+        "test_tables", "test_tables_in_a_block", "test_expected", "test_undo", "test_store"
+    ),
     "ledger/pages.py": _files("test_pages", "test_tables", "test_tables_in_a_block", "test_expected", "test_undo"),
     "ledger/bills.py": _files("test_bills", "test_members", "test_collection", "test_settlement", "test_reversals"),
     "ledger/collection.py": _files("test_collection", "test_settlement", "test_journal_events", "test_run_off"),

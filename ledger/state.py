@@ -19,7 +19,8 @@ from .protocol import OLDEST
 from .rows import Row
 from .staging import RowReader, StagedTables
 from .store import Overlay, Reader, index_key, prefix_stop
-from .tables import MissingRow, Table, TableReader, Tables
+from .table_writer import Tables
+from .tables import MissingRow, Table, TableReader
 
 R = TypeVar("R", bound=Row)
 RowKey = tuple[Table, int]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from .pages import seal, spliced, unsealed
 from .store import Batch, Overlay, Reader
-from .tables import Tables
+from .table_writer import Tables
 
 
 @dataclass(frozen=True, slots=True)

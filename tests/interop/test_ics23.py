@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ledger.store import Batch, MemoryStore, Overlay, Reader
-from ledger.tables import Table, TableReader, Tables
+from ledger.table_writer import Tables
+from ledger.tables import Table, TableReader
 from node.storage import open_store
 from tests.interop import tools
 from tests.ledger.proof_kit import told

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ledger import bills, cohorts, plans, tables
+from ledger import bills, cohorts, plans, table_writer
 from ledger.errors import InvariantViolation, TransactionRejected
 from ledger.members import _new_member
 from ledger.rows import NO_END, Member, MemberKey, Plan
@@ -57,7 +57,7 @@ def take(state: State, model: list[MemberKey], operations: list[tuple[str, int, 
             assert list(state.rows(MemberKey, number % 50)) == list(enumerate(model))[number % 50 :]
 
 
-@given(STEPS, st.sampled_from([1, 3, State.KNOWN_MAX]), st.sampled_from([1, 2, tables.OPEN_PAGES_MAX]))
+@given(STEPS, st.sampled_from([1, 3, State.KNOWN_MAX]), st.sampled_from([1, 2, table_writer.OPEN_PAGES_MAX]))
 @settings(max_examples=150, deadline=None)
 def test_a_block_that_keeps_rows_and_pages_is_the_block_that_keeps_nothing(
     steps: list[tuple[str, list[tuple[str, int, int]]]], known_max: int, pages_max: int
@@ -65,7 +65,7 @@ def test_a_block_that_keeps_rows_and_pages_is_the_block_that_keeps_nothing(
     store = stored()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(State, "KNOWN_MAX", known_max)
-        patch.setattr(tables, "OPEN_PAGES_MAX", pages_max)
+        patch.setattr(table_writer, "OPEN_PAGES_MAX", pages_max)
         state, model = new_state(store), [row(9)] * ROWS
         for kind, operations in steps:
             tried = list(model)

@@ -9,7 +9,8 @@ from ledger.errors import InvariantViolation
 from ledger.rows import MemberKey
 from ledger.state import BlockContext, Index, State
 from ledger.store import Batch, MemoryStore, Overlay, Remembering
-from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, Tables
+from ledger.table_writer import Tables
+from ledger.tables import ROW_BYTES_MAX, MissingRow, Table
 from tests.ledger.test_block_cache import row
 
 ROWS = 600

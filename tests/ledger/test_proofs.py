@@ -11,7 +11,8 @@ from ledger import proofs
 from ledger.errors import MalformedBytes
 from ledger.proofs import Inner, Proof, varint
 from ledger.store import MemoryStore, Overlay
-from ledger.tables import Table, Tables
+from ledger.table_writer import Tables
+from ledger.tables import Table
 
 # The proof of `sample` below. `@confio/ics23` 0.6.8, the public JavaScript verifier, accepts it with PROOF_SPEC,
 # refuses it with one bit of the value changed, and re-encodes it to the same bytes.

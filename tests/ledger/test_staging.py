@@ -11,7 +11,8 @@ from ledger.rows import MemberKey
 from ledger.staging import StagedTables
 from ledger.state import BlockContext, Index, State
 from ledger.store import MemoryStore, Overlay
-from ledger.tables import MissingRow, Table, Tables
+from ledger.table_writer import Tables
+from ledger.tables import MissingRow, Table
 
 Step = tuple[str, int, bytes]
 

@@ -12,7 +12,8 @@ from ledger import proofs
 from ledger.errors import InvariantViolation
 from ledger.pages import seal
 from ledger.store import AMENDMENTS, LENGTHS, NODES, ROWS, Batch, MemoryStore, Overlay, Store
-from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader, Tables, depth, read_lengths, row_key
+from ledger.table_writer import Tables
+from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader, depth, read_lengths, row_key
 
 SIZES = [0, 1, 2, 15, 16, 17, 31, 32, 33, 255, 256, 257, 272, 273, 4095, 4096, 4097]
 State = dict[Table, list[bytes]]

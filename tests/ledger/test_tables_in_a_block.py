@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from ledger import tables as tables_module
+from ledger import table_writer
 from ledger.errors import InvariantViolation
 from ledger.store import AMENDMENTS, LENGTHS, NODES, ROWS, MemoryStore, Overlay
-from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader, Tables
+from ledger.table_writer import Tables
+from ledger.tables import ROW_BYTES_MAX, MissingRow, Table, TableReader
 from tests.ledger.test_tables import assert_proves, committed, rows_of, slow_state_root, slow_table_root
 
 
@@ -85,7 +86,7 @@ def test_a_page_is_read_once_though_it_is_asked_for_often() -> None:
 
 
 def test_pages_that_were_only_read_are_let_go_when_too_many_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 3)
+    monkeypatch.setattr(table_writer, "OPEN_PAGES_MAX", 3)
     rows = rows_of(100)
     overlay = Watched(committed((Table.PLANS, rows)))
     tables = Tables(overlay)
@@ -119,7 +120,7 @@ def test_pages_asked_for_together_are_read_once_in_the_order_of_their_keys_half_
     assert [tables.get(Table.MEMBERS, row_id) for row_id in (0, 16, 111)] == [rows_of(112)[at] for at in (0, 16, 111)]
     assert overlay.read_pages() == 4, "nothing is read again"
 
-    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    monkeypatch.setattr(table_writer, "OPEN_PAGES_MAX", 8)
     overlay = Watched(committed((Table.MEMBERS, rows_of(112))))
     Tables(overlay).open_pages(Table.MEMBERS, range(96))
     assert overlay.pages_in_order(Table.MEMBERS) == [0, 1, 2, 3]
@@ -128,7 +129,7 @@ def test_pages_asked_for_together_are_read_once_in_the_order_of_their_keys_half_
 def test_pages_read_together_push_out_those_that_were_only_read_when_too_many_would_be_open(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    monkeypatch.setattr(table_writer, "OPEN_PAGES_MAX", 8)
     rows = rows_of(320)
     overlay = Watched(committed((Table.MEMBERS, rows)))
     tables = Tables(overlay)
@@ -155,7 +156,7 @@ def test_many_rows_are_read_and_put_where_they_stand(monkeypatch: pytest.MonkeyP
     assert tables.get_many(Table.MEMBERS, range(320)) == changed
     assert tables.root() == slow_state_root({Table.MEMBERS: changed})
 
-    monkeypatch.setattr(tables_module, "OPEN_PAGES_MAX", 8)
+    monkeypatch.setattr(table_writer, "OPEN_PAGES_MAX", 8)
     tables = Tables(Overlay(committed((Table.MEMBERS, rows))))
     assert tables.get_many(Table.MEMBERS, range(320)) == rows, "also those whose pages are not read together"
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from ledger.errors import InvariantViolation
 from ledger.pages import amendments_key, splice, spliced
 from ledger.store import LENGTHS, SEALED, Batch, MemoryStore, Overlay
-from ledger.tables import Table, TableReader, Tables
+from ledger.table_writer import Tables
+from ledger.tables import Table, TableReader
 from ledger.undo import Undo, undo_of
 
 ROWS = st.builds(

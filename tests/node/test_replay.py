@@ -16,7 +16,8 @@ from ledger.rows import Clock as ClockRow
 from ledger.rows import Member
 from ledger.state import StateReader
 from ledger.store import BLOCKS, Batch, MemoryStore, Overlay
-from ledger.tables import Table, TableReader, Tables
+from ledger.table_writer import Tables
+from ledger.tables import Table, TableReader
 from ledger.transactions import AdvanceClock, Enrol
 from ledger.votes import Certificate
 from node.blockstore import HEAD_KEY, HeadRecord

@@ -17,7 +17,8 @@ from hypothesis import settings
 
 from ledger.errors import InvariantViolation, OperatorError
 from ledger.store import Batch, Overlay, Reader, Store
-from ledger.tables import Table, TableReader, Tables
+from ledger.table_writer import Tables
+from ledger.tables import Table, TableReader
 from node import storage
 from node.storage import MARKER_KEY, LevelStore, open_store
 from tests.ledger.store_contract import MACHINE_SETTINGS, StoreContract, StoreMachine, apply_changes
