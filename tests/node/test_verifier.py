@@ -297,6 +297,7 @@ async def test_nothing_is_verified_here_of_a_bulk_that_nobody_waits_for_any_more
     await asyncio.sleep(0)
     assert pool.verify_part()
     assert await within(20, _result(second)) == [False]
+    assert first.cancelled()
     assert (pool.verify_part(), pool.stats.records) == (False, 1)
 
 
@@ -326,6 +327,7 @@ async def test_what_was_answered_or_given_up_is_freed_at_once() -> None:
             await asyncio.sleep(0)
             dropped.cancel()
             assert await within(20, pool.verify([_record(1_000)])) == [True]
+            assert dropped.cancelled()
             del dropped
             left = [kept for kept in gc.get_objects() if isinstance(kept, module._Together | module._Job)]
         finally:
@@ -341,6 +343,7 @@ async def test_a_cancelled_caller_costs_nothing_and_disturbs_nobody() -> None:
     dropped.cancel()
     async with running(pool):
         assert await within(20, pool.verify([_record(1)])) == [True]
+        assert dropped.cancelled()
         assert pool.stats.records == 1
 
 
