@@ -21,9 +21,9 @@ from node.logs import NodeLog
 from node.opening import check_clock
 from node.storage import LevelStore
 from node.votelog import create_log
+from tests.node.driver_bench import VOTE, Bench
 from tests.node.network import Network, running
 from tests.node.recording import RecordingFiles
-from tests.node.test_driver import VOTE, Bench
 from tests.node.test_votelog import FIRST, opened, vote
 
 FULL = plyvel.IOError(f"IO error: 000003.log: {os.strerror(errno.ENOSPC)}".encode())
