@@ -212,13 +212,14 @@ async def test_committed_meanwhile_by_others_is_a_duplicate() -> None:
     node = Node()
     node.verifier.gate.clear()
     raw = signed()
-    task = asyncio.create_task(node.admission.submit([raw], Source.CLIENT))
-    other = asyncio.create_task(node.admission.submit([signed(1)], Source.CLIENT))
-    await asyncio.sleep(0)
-    node.admission.committed([transaction_id(signed(2)), transaction_id(raw)], 0, 1.0)
-    node.verifier.gate.set()
-    assert [outcome.code for outcome in await task] == ["DUPLICATE"]
-    assert [outcome.code for outcome in await other] == ["OK"]
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(node.admission.submit([raw], Source.CLIENT))
+        other = tasks.create_task(node.admission.submit([signed(1)], Source.CLIENT))
+        await asyncio.sleep(0)
+        node.admission.committed([transaction_id(signed(2)), transaction_id(raw)], 0, 1.0)
+        node.verifier.gate.set()
+    assert [outcome.code for outcome in task.result()] == ["DUPLICATE"]
+    assert [outcome.code for outcome in other.result()] == ["OK"]
     assert node.pool.ids() == [transaction_id(signed(1))]
     assert await node.codes(raw) == ["OK"]  # this chain has not seen it: nothing is remembered of the block
 

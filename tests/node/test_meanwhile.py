@@ -38,12 +38,13 @@ async def test_without_work_it_waits_and_does_not_ask_again() -> None:
         asked.append(None)
         return False
 
-    task = asyncio.get_running_loop().create_task(meanwhile(awaited, work))
-    for _ in range(5):
-        await asyncio.sleep(0)
-    assert len(asked) == 1
-    awaited.set_result(7)
-    assert await task == 7
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(meanwhile(awaited, work))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert len(asked) == 1
+        awaited.set_result(7)
+    assert task.result() == 7
 
 
 @pytest.mark.asyncio
