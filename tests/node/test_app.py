@@ -166,9 +166,10 @@ async def test_what_a_block_brings_while_it_is_verified_here_does_not_wait_for_a
         held = Held(node.admission._signatures)
         node.admission._signatures = cast(TransactionVerifier, held)
         raw = up.transaction("clock", AdvanceClock(1_539_619_200_000 + MS_PER_DAY))
-        here = asyncio.create_task(node.admission.submit([raw], Source.CLIENT))
-        assert [outcome.code for outcome in await up.nodes["bank"].admission.submit([raw], Source.CLIENT)] == ["OK"]
-        await up.until(lambda node: node.chain.seen(transaction_id(raw)))
-        held.gate.set()
-        assert [outcome.code for outcome in await here] == ["DUPLICATE"]
+        async with asyncio.TaskGroup() as tasks:
+            here = tasks.create_task(node.admission.submit([raw], Source.CLIENT))
+            assert [outcome.code for outcome in await up.nodes["bank"].admission.submit([raw], Source.CLIENT)] == ["OK"]
+            await up.until(lambda node: node.chain.seen(transaction_id(raw)))
+            held.gate.set()
+        assert [outcome.code for outcome in here.result()] == ["DUPLICATE"]
         assert not len(node.mempool)

@@ -190,12 +190,13 @@ async def test_small_lists_that_wait_go_together_and_each_gets_its_own_verdicts(
     pool = Verifier(1)
     lists = [[_record(5 * at + number, valid=number != at % 5) for number in range(5)] for at in range(20)]
     lists.append([*lists[0][:2], _record(999), *lists[19][3:], _record(999)])
-    waiting = [asyncio.create_task(pool.verify(records)) for records in lists]
-    for _ in range(3):
-        await asyncio.sleep(0)
-    assert pool.queued == 101
-    async with running(pool), asyncio.timeout(20):
-        found = await asyncio.gather(*waiting)
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(pool.verify(records)) for records in lists]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert pool.queued == 101
+        async with running(pool):
+            found = await asyncio.gather(*waiting)
     assert found[:20] == [[number != at % 5 for number in range(5)] for at in range(20)]
     assert found[20] == [False, True, True, True, False, True]
     assert (pool.stats.batches, pool.stats.records, pool.queued) == (2, 101, 0)
