@@ -4,7 +4,6 @@ Rules of this file
 
 * One synced batch takes back everything: state, indexes, blocks and the head record. What no page reaches any
   more is refused; nothing is taken back half.
-* Ids that expired meanwhile are not put back among the seen ones: a block that comes after now is past them as well.
 * A decided block stays decided: ``huzhu rollback`` makes one node forget it, and it comes again from the peers. Only
   ``huzhu recover`` puts another one in its place, in a new epoch. The signing record goes back in neither.
 """
