@@ -24,6 +24,7 @@ from .store import AMENDMENTS, NODES, ROWS, Reader
 
 WIDTH = 16
 NODE_BYTES = WIDTH * HASH_BYTES
+EMPTY_NODE = bytes(NODE_BYTES)
 TAGS = tuple(bytes((tag,)) for tag in range(256))
 """Each number below 256 as a byte: of table tags, of ids, of lengths."""
 _SIZES = TAGS[:0x80]

@@ -14,6 +14,7 @@ from itertools import chain, islice, repeat
 from .codec import encode
 from .errors import InvariantViolation
 from .pages import (
+    EMPTY_NODE,
     NODE_BYTES,
     WIDTH,
     Fresh,
@@ -35,7 +36,6 @@ OPEN_PAGES_MAX = 16_384
 """When so many pages of a table are open, those that were only read are let go."""
 _AT_A_TIME = 256
 """So many pages or nodes are read at once: more would lie there twice."""
-_EMPTY_NODE = bytes(NODE_BYTES)
 _CHILD_SPLICES = tuple(
     (splice(at, at + HASH_BYTES, bytes(HASH_BYTES))[:-HASH_BYTES], at, at + HASH_BYTES)
     for at in range(0, NODE_BYTES, HASH_BYTES)
@@ -288,7 +288,7 @@ class Tables(TableReader):
         while some := [*islice(ascending, _AT_A_TIME)]:
             keys = [node_key(tag, level, index) for index in some]
             stored = read_nodes(self._stored, keys[: bisect_left(some, old_nodes)])
-            yield from zip(some, keys, chain(stored, repeat(_EMPTY_NODE)), strict=False)
+            yield from zip(some, keys, chain(stored, repeat(EMPTY_NODE)), strict=False)
 
     def _store(self, key: bytes, body: bytes | bytearray, splices: bytes | None) -> None:
         self._spliced[key] = None if key in self._spliced else splices

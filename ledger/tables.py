@@ -32,7 +32,7 @@ from hashlib import sha256
 
 from .codec import decode_own
 from .errors import InvariantViolation
-from .pages import NODE_BYTES, TAGS, WIDTH, open_value, read_node, read_page, seal
+from .pages import EMPTY_NODE, NODE_BYTES, TAGS, WIDTH, open_value, read_node, read_page, seal
 from .proofs import EMPTY_CHILD, INNER_PREFIX, VALUE_BYTES_MAX, Inner, Proof, inner_step
 from .store import LENGTHS, Reader
 
@@ -74,7 +74,6 @@ class Table(IntEnum):
 TABLES = len(Table)
 _HEAD = struct.Struct(">Q32s")
 """Length and root of one table in the value at LENGTHS."""
-_EMPTY_NODE = bytes(NODE_BYTES)
 
 
 class MissingRow(InvariantViolation):
@@ -111,7 +110,7 @@ def _upper_node(roots: Sequence[bytes]) -> bytes:
     children = []
     for slot in range(-(-len(roots) // WIDTH)):
         lower = _lower_node(roots, slot)
-        children.append(sha256(INNER_PREFIX + lower).digest() if lower != _EMPTY_NODE else EMPTY_CHILD)
+        children.append(sha256(INNER_PREFIX + lower).digest() if lower != EMPTY_NODE else EMPTY_CHILD)
     return b"".join(children).ljust(NODE_BYTES, EMPTY_CHILD[:1])
 
 
