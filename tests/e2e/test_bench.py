@@ -49,6 +49,8 @@ def test_a_node_joins_by_snapshot_and_by_blocks(
     assert set(used_us) == {"node", "verifiers", "server"}
     assert min(used_us["node"], used_us["verifiers"]) > 0
     assert used_us["server"] >= 0  # a tick of 10 ms is more than so few blocks take it
-    assert 0 < found["blocks_cpu_share"] < 1
+    # May pass 1 where the machine changed its speed between the probe and the run: what holds is the definition.
+    must_us = found["verify_us"] + found["apply_us"]
+    assert found["blocks_cpu_share"] == pytest.approx(must_us / sum(used_us.values()), rel=0.01)
     assert 0 < found["joiner_peak_anonymous_bytes"] <= found["joiner_peak_rss_bytes"]
     figures(capsys, monkeypatch, *words, "--members", "0", "--transactions", "0", spread=1.0, code=5)
