@@ -23,8 +23,9 @@ from .ledger import ledger
 from .scenarios import SCENARIOS, Bench
 from .sync import sync
 
-SIGNED_PER_SECOND: Final = 4_000
-"""So many contributions are signed before a saturated run for each of its seconds, twice in ``overload`` ..."""
+SIGNED_PER_SECOND: Final = 16_000
+"""So many contributions, divided by the validators, are signed before a saturated run for each of its seconds, of which
+``overload`` has three times as many ..."""
 SIGNED_MAX: Final = 200_000
 """... and at most so many: each is another member, and they are valid for five minutes."""
 _ALWAYS: Final = ("committed_tps", "offered_tps", "rejected", "latency_ms")
@@ -123,6 +124,7 @@ async def _run(run: Bench, scenario: str, members: int | None, ours: bool) -> di
         "prepared_s": round(prepared_s, 1),
         **dict.fromkeys(_ALWAYS),
         **figures,
+        "signed_left": len(run.signed),
         "verify_us": round(statistics.median(run.verify_us), 1),
         "verify_us_range": [round(min(run.verify_us), 1), round(max(run.verify_us), 1)],
         "ceiling_tps": round(run.ceiling_tps, 1),
@@ -139,11 +141,13 @@ async def _prepare(run: Bench, scenario: str, members: int | None) -> None:
             async with prepare.client(run.network) as ledger:
                 await prepare.enrol(ledger, members)
         return
-    seconds = run.seconds * (2 if scenario == "overload" else 1)
-    wanted = max(prepare.MEMBERS_MIN, members or min(SIGNED_MAX, int(seconds * (run.rate or SIGNED_PER_SECOND))))
+    seconds = run.seconds * (3 if scenario == "overload" else 1)
+    wanted = max(
+        prepare.MEMBERS_MIN, members or min(SIGNED_MAX, int(seconds * (run.rate or SIGNED_PER_SECOND / run.validators)))
+    )
     async with prepare.client(run.network) as ledger:
         period, share_fen = await prepare.settle(ledger, wanted)
-    run.signed.extend(prepare.contributions(run.network, period, share_fen, range(1, wanted)))
+    run.signed.extend(prepare.contributions(run.network, period, share_fen, wanted))
 
 
 def _unstable(run: Bench, scenario: str) -> bool:

@@ -37,6 +37,17 @@ def test_a_network_is_loaded_and_ended(
     assert "NOT_REACHABLE" in capsys.readouterr().err
 
 
+def test_a_network_is_overloaded_between_two_peaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["network", "--scenario", "overload", "-n", "1", "--seconds", "2", "--dir", str(tmp_path / "net")]
+    found = figures(capsys, monkeypatch, *words, spread=0.0, code=0)
+    assert found["signed_left"] > 0, "contributions in all three parts: enrolments cost something else"
+    assert min(found["peak_tps_before_and_after"]) <= found["peak_tps"] <= max(found["peak_tps_before_and_after"])
+    assert found["goodput_ratio"] == pytest.approx(found["committed_tps"] / found["peak_tps"], abs=0.001)
+    assert set(found["rejected_by_code"]) <= {"MEMPOOL_FULL"} and found["failed_by_code"] == {}
+
+
 def test_a_node_joins_by_snapshot_and_by_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
