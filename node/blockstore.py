@@ -135,7 +135,12 @@ class BlockReader:
             yield decode_own(StoredTransition, raw)
 
     def recent_ids(self, height: int) -> Iterator[bytes]:
-        """The ids that the blocks up to ``height`` hold and that may still be valid in a later one, newest first."""
+        """The ids that the blocks up to ``height`` hold and that may still be valid in a later one, newest first.
+
+        Of what may still be valid no body is missing: pruning and snapshots keep the window below their head. Where a
+        roll-back has moved the head to below that of a pruning, it ends at the first body that is gone; nothing is
+        then judged wrongly, for the blocks that come again are decided, and a new epoch invalidates what is signed.
+        """
         newest = self.header(height)
         while newest is not None and height > 0:
             header, body = self.header(height), self.body_raw(height)
