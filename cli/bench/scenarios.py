@@ -39,8 +39,9 @@ ENROL_IN_FLIGHT_A_NODE: Final = 3
 ENROL_SIGNED_MAX: Final = 300
 """Batches signed beforehand, 0.4 MB each; those beyond are signed as they are sent."""
 ENROL_BATCHES_MAX: Final = 2**40
-ENROL_ALONE: Final = 200_000
-"""So many members the ledger without a network enrols, before and after."""
+ENROL_ALONE_PER_SECOND: Final = 65_000
+"""So many members for each second of the load the ledger without a network enrols, before and after: about as many as
+four validators. The store grows by them in both, and with it what the next ones cost."""
 SAMPLE_S: Final = 1.0
 SOAK_FROM_SHARE: Final = 0.3
 """Memory's slope is taken over the rest: minutes 3 to 10 of ten."""
@@ -330,7 +331,7 @@ async def enrol(bench: Bench) -> dict[str, Any]:
 
 def _enrol_alone(bench: Bench) -> float:
     with tempfile.TemporaryDirectory(dir=bench.directory) as directory:
-        return enrol_per_s(Path(directory), ENROL_ALONE)
+        return enrol_per_s(Path(directory), int(bench.seconds * ENROL_ALONE_PER_SECOND))
 
 
 async def overload(bench: Bench) -> dict[str, Any]:
