@@ -3,10 +3,9 @@
 Every signature is over ``SHA-256(domain ‖ chain_id ‖ epoch ‖ bytes)``: a domain per kind of object (ASCII, zero-padded
 to 16 bytes), the chain (32 bytes) and the epoch (4 bytes, big-endian). So no signature is valid for another kind of
 object, on another chain, or after a recovery. The signed message always has 32 bytes, which lets a verifier process
-take fixed-size records of 128 bytes: public key, digest, signature.
+take fixed-size records of 128 bytes: signature, digest, public key.
 
-libsodium's ``crypto_sign_verify_detached`` refuses small-order public keys, small-order R and non-canonical S; a test
-holds it to that.
+Signatures are made by libsodium; which are valid says ``ledger.ed25519``.
 """
 
 from enum import Enum
@@ -14,8 +13,9 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
-from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
-from nacl.exceptions import BadSignatureError
+from nacl.bindings import crypto_sign, crypto_sign_seed_keypair
+
+from .ed25519 import is_valid
 
 SIGNATURE_BYTES: Final = 64
 PUBLIC_KEY_BYTES: Final = 32
@@ -84,10 +84,4 @@ def verify(public: bytes, message: bytes, signature: bytes) -> bool:
 
     The newest answers are remembered: a vote is verified when it arrives, and again inside certificates.
     """
-    if len(public) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
-        return False
-    try:
-        crypto_sign_open(signature + message, public)
-    except BadSignatureError:
-        return False
-    return True
+    return is_valid(public, message, signature)

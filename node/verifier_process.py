@@ -14,13 +14,11 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from ledger.errors import InvariantViolation
 
-from . import verify_worker
-from .verify_worker import RESULT_BYTES, batch_of
+from .verify_worker import RESULT_BYTES, batch_of, command
 
 BATCHES_IN_FLIGHT: Final = 2
 Batch = TypeVar("Batch")
@@ -69,8 +67,7 @@ class VerifierProcess(Generic[Batch]):
             theirs.callback(os.close, source)
             self._from_worker, sink = os.pipe()
             theirs.callback(os.close, sink)
-            path = str(Path(verify_worker.__file__))
-            self._process = await asyncio.create_subprocess_exec(python, "-I", path, stdin=source, stdout=sink)
+            self._process = await asyncio.create_subprocess_exec(*command(python), stdin=source, stdout=sink)
         os.set_blocking(self._to_worker, False)
         os.set_blocking(self._from_worker, False)
         self._loop.add_reader(self._from_worker, self._read)  # also while nothing is owed: its end is noticed at once

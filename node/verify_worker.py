@@ -1,7 +1,8 @@
 """A verifier process: reads batches of signatures from stdin, writes bitmaps to stdout (DESIGN §6).
 
-It is started by path with ``python -I``, imports nothing but libsodium's binding (so it starts fast and stays small),
-and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however that dies.
+It is started isolated from the environment, imports the rule of signatures and nothing else (so it starts fast and
+stays small), and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however
+that dies.
 
     batch   count (2 bytes, big-endian, 1 to 256) ‖ count × (signature 64 ‖ digest 32 ‖ public key 32)
     result  bitmap (32 bytes, little-endian); bit i says whether record i verifies
@@ -10,17 +11,23 @@ and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import BinaryIO
 
-from nacl.bindings import crypto_sign_open
-from nacl.exceptions import BadSignatureError
+from ledger.ed25519 import is_valid
 
 RECORD_BYTES = 128
-SIGNED_BYTES = 96
-"""A signature and what it signs, as libsodium takes them."""
+_SIGNATURE_END = 64
+_DIGEST_END = 96
 BATCH_RECORDS_MAX = 256
 COUNT_BYTES = 2
 RESULT_BYTES = BATCH_RECORDS_MAX // 8
+_START = "import sys; sys.path.insert(0, sys.argv[1]); from node import verify_worker; verify_worker.main()"
+
+
+def command(python: str) -> tuple[str, ...]:
+    """How a process is started: of everything that is ours it imports from the tree that this file is in."""
+    return python, "-I", "-c", _START, str(Path(__file__).parents[1])
 
 
 def batch_of(records: bytes) -> bytes:
@@ -29,12 +36,8 @@ def batch_of(records: bytes) -> bytes:
 
 
 def verifies(record: bytes) -> bool:
-    """Whether the signature of one record is valid: the same rule as ``ledger.signing.verify``."""
-    try:
-        crypto_sign_open(record[:SIGNED_BYTES], record[SIGNED_BYTES:])
-    except BadSignatureError:
-        return False
-    return True
+    """Whether the signature of one record is valid."""
+    return is_valid(record[_DIGEST_END:], record[_SIGNATURE_END:_DIGEST_END], record[:_SIGNATURE_END])
 
 
 def bitmap(batch: bytes) -> int:
@@ -57,7 +60,8 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
         sink.flush()
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve stdin and stdout, whoever presses Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they reach the whole group; the node decides when we end
     try:

@@ -128,6 +128,8 @@ async def _run(run: Bench, scenario: str, members: int | None, ours: bool) -> di
         "verify_us": round(statistics.median(run.verify_us), 1),
         "verify_us_range": [round(min(run.verify_us), 1), round(max(run.verify_us), 1)],
         "ceiling_tps": round(run.ceiling_tps, 1),
+        "own_verify_us": round(statistics.median(run.own_verify_us), 1),
+        "own_ceiling_tps": round(run.own_ceiling_tps, 1),
         "floor_ms": round(statistics.median(run.floor_ms), 2) if run.floor_ms else None,
         "floor_ms_range": [round(min(run.floor_ms), 2), round(max(run.floor_ms), 2)] if run.floor_ms else None,
         "rss_bytes": memory,

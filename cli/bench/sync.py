@@ -192,6 +192,7 @@ def _by_blocks(place: Path, transactions: int) -> dict[str, Any]:
         "blocks_s": round(seconds, 1),
         "blocks_tps": round(count / spent.seconds, 1),
         "verify_us": round(verified_us, 1),
+        "own_verify_us": round(probes.own_verify_us(), 1),
         "apply_us": round(apply_us, 1),
         "blocks_ceiling_tps": round(ceiling, 1),
         "sync_share": round(count / spent.seconds / ceiling, 3),

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -366,9 +365,8 @@ async def test_shutting_down_ends_the_processes_and_releases_everybody_who_waits
 
 @pytest.mark.asyncio
 async def test_the_worker_ends_with_its_pipe() -> None:
-    path = Path(verify_worker.__file__)
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        *verify_worker.command(sys.executable), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdin is not None
     process.stdin.write(b"\0\2" + _record(0))  # half a batch: the node died while it wrote
@@ -378,7 +376,7 @@ async def test_the_worker_ends_with_its_pipe() -> None:
 
 def test_the_worker_of_a_killed_node_ends_without_a_word() -> None:
     with subprocess.Popen(
-        [sys.executable, "-I", str(Path(verify_worker.__file__))],
+        verify_worker.command(sys.executable),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
