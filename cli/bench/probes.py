@@ -3,8 +3,8 @@
 Rules of this file
 
 * ``verify_us``, with ``own_verify_us`` beside it, is *CPU* time of one verification in a tight loop, the median of
-  short chunks: on a shared machine the wall time of the same loop says how many others want the processor, and would move the
-  ceiling, not the result.
+  short chunks: on a shared machine the wall time of the same loop says how many others want the processor, and would
+  move the ceiling, not the result.
 * ``floor_ms`` is wall time: three loopback round trips of one leader and n - 1 bare processes with frames of the sizes
   of a proposal, prepares and commits, and on the way the four synced writes in a row of CONSENSUS §3: the proposal, the
   prepare, the commit with its prepares, the block's batch.
