@@ -43,13 +43,13 @@ from nacl.bindings import (
     crypto_aead_chacha20poly1305_ietf_decrypt,
     crypto_aead_chacha20poly1305_ietf_encrypt,
     crypto_sign,
-    crypto_sign_open,
     crypto_sign_seed_keypair,
 )
 
 from cli.bench import probes
 from cli.bench.scenarios import WARM_UP_SHARE
 from ledger import beacon
+from ledger.ed25519 import is_valid
 from ledger.votes import quorum
 
 VALIDATORS: Final = 4
@@ -64,12 +64,19 @@ PREPARE_WRITES: Final = 1_300
 COMMIT_WRITES: Final = 900
 BATCH_WRITES: Final = 8_192
 _HEAD_BYTES: Final = 6
+_SIGNATURE_BYTES: Final = 64
 _SIGNED: Final = 96
 """A signature and the 32 bytes it is over."""
 _ID_BYTES: Final = 32
 _KEYS: Final = [crypto_sign_seed_keypair(bytes([number]) * 32) for number in range(VALIDATORS)]
 _CIPHER_KEY: Final = bytes(32)
 _BEACON_SEED: Final = bytes(32)
+
+
+def _check(number: int, signed: bytes) -> None:
+    """The signature before the 32 bytes that it is over."""
+    if not is_valid(_KEYS[number][0], signed[_SIGNATURE_BYTES:_SIGNED], signed[:_SIGNATURE_BYTES]):
+        raise ValueError("the signature does not verify")
 
 
 class _Writer:
@@ -163,7 +170,7 @@ class _Bare:
 
     def submit(self, signed: bytes, follows: Callable[[], None]) -> None:
         """A transaction, signed by its client: verified here, pushed to all; ``follows`` when its block is synced."""
-        crypto_sign_open(signed[:_SIGNED], _KEYS[LEADER][0])
+        _check(LEADER, signed)
         name = signed[_SIGNED : _SIGNED + _ID_BYTES]
         self._waiters[name] = follows
         self.tell(b"T", signed)
@@ -178,12 +185,12 @@ class _Bare:
         if kind == b"H":
             self.know(sender, link)
         elif kind == b"T":
-            crypto_sign_open(body[:_SIGNED], _KEYS[LEADER][0])
+            _check(LEADER, body)
             self._offer(body[_SIGNED : _SIGNED + _ID_BYTES])
         elif height > self.height:
             self._early.append((link, message))
         elif height == self.height and len(self._votes.get(kind, ())) < quorum(VALIDATORS):
-            crypto_sign_open(body[:_SIGNED], _KEYS[sender][0])
+            _check(sender, body)
             self._take(kind, sender, body[_SIGNED:])
 
     def _take(self, kind: bytes, sender: int, rest: bytes) -> None:
