@@ -26,8 +26,8 @@ BODY_FRAME_BYTES: Final = 1_024
 """Room kept in a body for its framing; the certificate is counted beside it."""
 EXECUTION_S: Final = 0.2
 """A proposer fills a block with what this machine executes in about so long: a block is executed by all before the
-next one, while T0 (1 s) of that one runs. docs/benchmarks.md: with less a block's own cost weighs more, with 0.25 s four
-nodes on two cores missed T0 now and then."""
+next one, while T0 (1 s) of that one runs. With less a block's own cost weighs more; with 0.25 s four nodes on two cores
+missed T0 now and then (docs/benchmarks.md)."""
 FILL_BYTES_MIN: Final = 65_536
 SPEED_BODY_BYTES_MIN: Final = 4_096
 """Smaller bodies say nothing about the cost of a byte."""

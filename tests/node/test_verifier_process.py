@@ -43,6 +43,7 @@ async def test_what_a_full_pipe_has_no_room_for_is_written_later() -> None:
         process.send("first", records[0])
         await answers.until(1)
         os.kill(process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # until then it may read what is sent next
         for name in ("second", "third"):
             process.send(name, b"".join(records))
         assert not process.has_room
