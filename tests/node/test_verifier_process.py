@@ -32,6 +32,12 @@ class Answers:
                 await self.came.wait()
 
 
+def _stop(pid: int) -> None:
+    """Stop a process, and wait until it stands: until then it may read what is sent next."""
+    os.kill(pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+
+
 @pytest.mark.asyncio
 async def test_what_a_full_pipe_has_no_room_for_is_written_later() -> None:
     answers = Answers()
@@ -42,8 +48,7 @@ async def test_what_a_full_pipe_has_no_room_for_is_written_later() -> None:
         await process.start(sys.executable)
         process.send("first", records[0])
         await answers.until(1)
-        os.kill(process.pid, signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # until then it may read what is sent next
+        _stop(process.pid)
         for name in ("second", "third"):
             process.send(name, b"".join(records))
         assert not process.has_room
