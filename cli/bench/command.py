@@ -23,7 +23,7 @@ from .ledger import ledger
 from .scenarios import SCENARIOS, Bench
 from .sync import sync
 
-SIGNED_PER_SECOND: Final = 16_000
+SIGNED_PER_SECOND: Final = 20_000
 """So many contributions, divided by the validators, are signed before a saturated run for each of its seconds, of which
 ``overload`` has three times as many ..."""
 SIGNED_MAX: Final = 200_000
