@@ -56,9 +56,9 @@ def found(directory: Path, validators: int) -> nets.Network:
 
 
 def keys(network: nets.Network) -> dict[str, KeyPair]:
-    """The organisations' keys, and the clock's."""
-    names = (PLATFORM, BANK, HOSPITAL, *ASSESSORS, CLOCK)
-    return {name: read_key(path) for name in names if (path := network.key_file(name)).exists()}
+    """The organisations' keys, and the clock's: any assessor that has a node may be drawn."""
+    names = {PLATFORM, BANK, HOSPITAL, *ASSESSORS, CLOCK, *(node.name for node in network.nodes)}
+    return {name: read_key(path) for name in sorted(names) if (path := network.key_file(name)).exists()}
 
 
 def client(network: nets.Network) -> HttpLedger:

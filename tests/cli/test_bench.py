@@ -11,9 +11,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from cli.bench import probes, usage
+from cli import testnet
+from cli.bench import prepare, probes, usage
 from cli.bench.load import Generator, Supply, Tally, percentiles
 from cli.bench.sync import FIRST_POLL_S, POLL_MAX_S, POLL_S, pause_s
+from cli.demo.ledger import BANK, CLOCK, HOSPITAL, PLATFORM
+from ledger.roles import Role
 
 
 def test_what_was_refused_is_offered_again_before_what_is_fresh() -> None:
@@ -116,3 +119,11 @@ def test_a_node_that_catches_up_is_looked_at_when_half_of_what_is_left_is_done(
     done: int, left: int, expected_s: float
 ) -> None:
     assert pause_s(1.0, done, left) == pytest.approx(expected_s)
+
+
+@pytest.mark.parametrize("validators", [1, 4, 7])
+def test_a_bench_network_can_sign_for_every_assessor_that_may_be_drawn(tmp_path: Path, validators: int) -> None:
+    signs = prepare.keys(prepare.found(tmp_path, validators))
+    founders = testnet.consortium(validators, 0)
+    assert {founder.name for founder in founders if founder.roles & Role.ASSESSOR} <= signs.keys()
+    assert {PLATFORM, BANK, HOSPITAL, CLOCK} <= signs.keys()
