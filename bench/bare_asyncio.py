@@ -8,7 +8,7 @@ They send the frames that a block of one transaction makes four nodes send (the 
 prepares, commits), sealed with the same cipher, make and verify the same signatures and the same beacon proof, and
 write and sync as many bytes as often, in a thread, before what CONSENSUS §3 says. There is no mempool, no agreement but
 counting to q, no ledger, no database, no limit and no counter, and without ``--http`` no client. What is left is
-asyncio, libsodium, the kernel and, when asked for, aiohttp at both ends.
+asyncio, libsodium, ed25519-zebra, the kernel and, when asked for, aiohttp at both ends.
 
 Rules of this file
 - Times: CPU a block of each process, all threads; milliseconds from the moment a transaction was due until the process

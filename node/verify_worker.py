@@ -1,8 +1,8 @@
 """A verifier process: reads batches of signatures from stdin, writes bitmaps to stdout (DESIGN §6).
 
-It is started isolated from the environment, imports the rule of signatures and nothing else (so it starts fast and
-stays small), and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot outlive the node, however
-that dies.
+It is started isolated from the environment and the working directory, imports the rule of signatures and nothing else
+(so it starts fast and stays small), and lives exactly as long as its pipe: at the end of stdin it ends, so it cannot
+outlive the node, however that dies.
 
     batch   count (2 bytes, big-endian, 1 to 256) ‖ count × (signature 64 ‖ digest 32 ‖ public key 32)
     result  bitmap (32 bytes, little-endian); bit i says whether record i verifies
@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
+import ed25519_zebra
+
 from ledger.ed25519 import is_valid
 
 RECORD_BYTES = 128
@@ -22,12 +24,20 @@ _DIGEST_END = 96
 BATCH_RECORDS_MAX = 256
 COUNT_BYTES = 2
 RESULT_BYTES = BATCH_RECORDS_MAX // 8
-_START = "import sys; sys.path.insert(0, sys.argv[1]); from node import verify_worker; verify_worker.main()"
+_START = (
+    "import sys; sys.path.insert(0, sys.argv[1]); sys.path.append(sys.argv[2]); "
+    "from node import verify_worker; verify_worker.main()"
+)
 
 
 def command(python: str) -> tuple[str, ...]:
-    """How a process is started: of everything that is ours it imports from the tree that this file is in."""
-    return python, "-I", "-c", _START, str(Path(__file__).parents[1])
+    """How a process is started: of everything that is ours it imports from the tree that this file is in.
+
+    Isolated, it sees neither PYTHONPATH nor a user's own packages. So it is told where this process found the library;
+    that place comes last.
+    """
+    ours, library = (str(Path(file).parents[1]) for file in (__file__, ed25519_zebra.__file__))
+    return python, "-I", "-c", _START, ours, library
 
 
 def batch_of(records: bytes) -> bytes:

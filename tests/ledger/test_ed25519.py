@@ -58,6 +58,7 @@ def test_no_key_or_nonce_of_small_order_is_valid_although_the_equation_holds() -
             signature = other + bytes(32)
             assert ed25519_zebra.ed_verify(signature, message, small)  # without a secret: this is what is refused
             assert not is_valid(small, message, signature)
+            assert not reference.is_valid(small, message, signature)
         assert not is_valid(usual, message, small + bytes(32))
 
 

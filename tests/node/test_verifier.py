@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from node import verifier as module
 from node import verify_worker
 from node.verifier import PART_RECORDS, TOGETHER_MAX, Verifier, record
 from node.verify_worker import BATCH_RECORDS_MAX
+from tests.reference import ed25519 as reference
 
 SEED = bytes(range(32))
 PUBLIC = public_key(SEED)
@@ -389,6 +391,35 @@ def test_the_worker_of_a_killed_node_ends_without_a_word() -> None:
         worker.stdin.close()
         assert worker.stderr.read() == b""
         assert worker.wait() == 0
+
+
+def _answer(command: tuple[str, ...], batch: bytes, place: Path) -> bytes:
+    """What a worker started in ``place`` says, its environment pointing there too."""
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    return subprocess.run(
+        command, input=batch, stdout=subprocess.PIPE, cwd=place, env=environment, timeout=20, check=True
+    ).stdout
+
+
+def test_the_worker_imports_nothing_from_where_it_is_started_or_from_the_environment(tmp_path: Path) -> None:
+    for name in ("node", "ledger", "ed25519_zebra", "typing"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    batch = verify_worker.batch_of(_record(0) + _record(1, valid=False))
+    assert _answer(verify_worker.command(sys.executable), batch, tmp_path)[0] == 0b01
+
+
+def test_the_worker_finds_the_library_where_the_node_found_it(tmp_path: Path) -> None:
+    python, *rest = verify_worker.command(sys.executable)
+    batch = verify_worker.batch_of(_record(0))
+    assert _answer((python, "-S", *rest), batch, tmp_path)[0] == 1  # -S: no site-packages
+
+
+def test_the_worker_takes_parts_of_small_order_as_the_rule_does() -> None:
+    digest = bytes(32)
+    cases = [reference.signed(5, 7, digest, key, nonce) for key, nonce in ((0, 0), (1, 0), (0, 3), (4, 7))]
+    small = reference.signed(5, 0, digest, nonce_part=3)
+    records = [record(public, digest, signature) for public, signature in (*cases, small)]
+    assert verify_worker.bitmap(b"".join(records)) == 0b01111
 
 
 def test_a_record_of_another_shape_is_our_bug() -> None:
