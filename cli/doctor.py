@@ -31,7 +31,7 @@ _EXITS: Final[dict[Severity, Exit]] = {
 @click.option("--quick", is_flag=True, help="Do not read every row and every entry of the indexes.")
 @output_option
 def doctor(home: Path, quick: bool) -> int:
-    """Examine HOME: keys, disk, genesis, database, signing record, indexes, and the running node's clock and peers.
+    """Examine HOME: keys, disk, verifier, genesis, database, signing record, indexes, and a running node's peers.
 
     Exit code 6 when something on the disk cannot be trusted, 3 when the node would not start, else 0.
     """

@@ -55,6 +55,21 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
+DEPENDENCIES: Final = (
+    "aiohttp",
+    "click",
+    "ed25519_zebra",
+    "msgpack",
+    "msgspec",
+    "nacl",
+    "plyvel",
+    "prometheus_client",
+    "rich",
+    "structlog",
+)
+"""What the libraries of pyproject.toml are imported as."""
+
+
 class Commands(click.Group):
     """A group that imports a command when it is needed."""
 
@@ -101,6 +116,15 @@ def _usage(error: click.ClickException) -> OperatorError:
     return OperatorError("USAGE", error.format_message(), "", hint, exit_code=code.value)
 
 
+def _library(error: ImportError) -> OperatorError:
+    """A library of ours is not there, or does not load. Any other import that fails is a bug, and raised again."""
+    name = (error.name or "").partition(".")[0]
+    if name not in DEPENDENCIES:
+        raise error
+    what = f"the library {name} cannot be loaded"
+    return OperatorError("LIBRARY_MISSING", what, str(error), "install huzhu and the libraries of constraints.txt anew")
+
+
 def _wants_json(arguments: Sequence[str]) -> bool:
     """Whether ``--output json`` stands in the arguments: they may be too wrong for click to tell."""
     pairs = zip(arguments, [*arguments[1:], ""], strict=True)
@@ -119,6 +143,9 @@ def run(arguments: Sequence[str], **context: Any) -> int:
         failure = OperatorError("INTERRUPTED", "interrupted", "", "", exit_code=Exit.FAILURE.value)
     except OperatorError as error:
         failure = error
+    except ImportError as error:
+        console.mode = JSON if _wants_json(arguments) else console.mode
+        failure = _library(error)
     except InvariantViolation as error:
         why = "a bug: the program found itself in a state that its own rules exclude"
         failure = OperatorError(

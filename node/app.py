@@ -43,6 +43,7 @@ from .files import Files
 from .health import Heartbeat
 from .joining import Joining
 from .keys import NodeKeys, load_node_keys
+from .known_answers import check_rule
 from .logs import Log, NodeLog
 from .mempool import Limits, Mempool
 from .metrics import Metrics
@@ -105,6 +106,7 @@ class Node:
         self.log: Log = log if self._node_log is None and log is not None else self._own_log()
         self.genesis = read_genesis(config)
         check_clock(config, self.genesis)
+        check_rule()
         self.keys: NodeKeys = load_node_keys(config.keys_path, observer=not config.holds_validator_keys)
         self.metrics = Metrics()
         self.heartbeat = Heartbeat(self.clock.monotonic_s, self.metrics.loop_lag_seconds.observe)

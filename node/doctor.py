@@ -33,6 +33,7 @@ from .blockstore import BlockReader, HeadRecord
 from .config import Config
 from .founding import read_signed_genesis
 from .keys import load_node_keys
+from .known_answers import check_rule, check_worker
 from .opening import DATABASE_DIRECTORY
 from .pruning import first_kept
 from .storage import open_store
@@ -73,7 +74,7 @@ def of_error(error: OperatorError) -> Finding:
 
 def examine(config: Config, *, with_indexes: bool = True) -> list[Finding]:
     """Everything found in the home of ``config``. ``with_indexes``: read every row and every index entry as well."""
-    findings = [*_guarded(lambda: _keys(config)), *_disk(config)]
+    findings = [*_guarded(lambda: _keys(config)), *_disk(config), *_guarded(_signatures)]
     try:
         genesis = read_signed_genesis(config.genesis_path)
     except OperatorError as error:
@@ -102,7 +103,7 @@ def _broken(code: str, what: str, why: str = "") -> Finding:
     )
 
 
-# ---- keys, disk ------------------------------------------------------------------------------------------------------
+# ---- keys, disk, signatures ------------------------------------------------------------------------------------------
 
 
 def _keys(config: Config) -> Iterator[Finding]:
@@ -134,6 +135,13 @@ def _disk(config: Config) -> Iterator[Finding]:
         yield Finding(
             "DISK_LOW", Severity.WARNING, f"{free:,} bytes are free below {place}", "", "free some space soon"
         )
+
+
+def _signatures() -> Iterator[Finding]:
+    """Here and in a process of its own signatures are judged by the network's rule."""
+    check_rule()
+    check_worker()
+    yield from ()
 
 
 # ---- what only a stopped node shows ----------------------------------------------------------------------------------

@@ -39,14 +39,14 @@ from .verify_worker import BATCH_RECORDS_MAX, RECORD_BYTES
 HERE_RECORDS_MAX: Final = 4
 """So few are verified in this process when no batch waits: two switches of processes cost more than 60 µs each."""
 PART_RECORDS: Final = 8
-"""Of a bulk, verified in this process at a time: half a millisecond."""
+"""Of a bulk, verified in this process at a time: a third of a millisecond."""
 TOGETHER_MAX: Final = 64
 """Records a batch; what is urgent waits for no more than two batches of them, or of a bulk's."""
 RECORDS_QUEUED_MAX: Final = 16_384
 FAILED_STARTS_MAX: Final = 5
 """A worker that dies so often in a row without answering a batch is given up."""
 ANSWER_TIMEOUT_S: Final = 30.0
-"""A batch takes 4 ms; a worker that owes an answer for so long is stopped or stuck, and is replaced."""
+"""A batch takes milliseconds; a worker that owes an answer for so long is stopped or stuck, and is replaced."""
 
 
 def record(public: bytes, digest: bytes, signature: bytes) -> bytes:
@@ -223,7 +223,7 @@ class Verifier:
         return [bool(bits >> number & 1) for number in range(count)]
 
     def verify_part(self) -> bool:
-        """Verify a few records of a bulk that no worker has yet, half a millisecond's work; whether there were any."""
+        """Verify a few records of a bulk that no worker has yet; whether there were any."""
         piece = self._bulk.take(PART_RECORDS)
         if piece is None:
             return False

@@ -1,13 +1,16 @@
 """The command line's manners: exit codes, errors for people and for programs, and nothing imported in vain."""
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-from cli.main import COMMANDS, Commands, huzhu
+from cli.main import COMMANDS, DEPENDENCIES, Commands, huzhu
 from cli.version import UNKNOWN, checkout_commit
 from tests.cli.command_tree import LEAVES
 from tests.running import run
@@ -69,6 +72,37 @@ def test_a_configuration_error_is_3_and_says_what_next(tmp_path: Path, capsys: p
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "MISSING_CONFIG"
     assert "huzhu init" in error["next"]
+
+
+@pytest.mark.parametrize("library", ["aiohttp", "ed25519_zebra", "msgspec", "nacl", "plyvel"])
+def test_a_library_that_is_missing_is_named(library: str) -> None:
+    code = f"import sys; sys.modules[{library!r}] = None; import cli.main; cli.main.main()"
+    words = [sys.executable, "-c", code, "status" if library == "aiohttp" else "start", "--output", "json"]
+    done = subprocess.run(words, capture_output=True, timeout=30)
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["code"]) == (3, "LIBRARY_MISSING")
+    assert library in error["what"]
+
+
+def test_the_libraries_are_those_of_the_distribution() -> None:
+    root = Path(__file__).resolve().parents[2]
+    declared = tomllib.loads((root / "pyproject.toml").read_text())["project"]["dependencies"]
+    distributions = packages_distributions()
+    assert {_plain(re.split("[>=; ]", entry)[0]) for entry in declared} == {
+        _plain(distributions[library][0]) for library in DEPENDENCIES
+    }
+
+
+def _plain(distribution: str) -> str:
+    """Its name as indexes compare it (PEP 503); of plyvel there are two."""
+    return re.sub("[-_.]+", "-", distribution).lower().removesuffix("-next")
+
+
+def test_a_module_of_our_own_that_is_missing_is_a_bug_and_not_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "node.doctor", None)
+    monkeypatch.delitem(sys.modules, "cli.doctor", raising=False)
+    with pytest.raises(ImportError, match=r"node\.doctor"):
+        run(["doctor"])
 
 
 def test_a_node_that_does_not_answer_is_4(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,8 @@ def test_the_wheel_installs_and_its_command_runs_outside_the_checkout(tree: tupl
         check=True,
     )
     assert all(Path(file).is_relative_to(target) for file in where.stdout.decode().split())
+    verifier = "from node.known_answers import check_worker; check_worker()"
+    subprocess.run([sys.executable, "-c", verifier], cwd=tmp_path, env=environment, check=True)
     said = huzhu("--version")
     assert commit in said
     assert f"protocol 1 to {NEWEST}" in said
