@@ -429,7 +429,7 @@ class Node:
         if not committed.touched.isdisjoint(SIGNERS_FROM):
             self._signers.forget()
         if self.neighbours.refresh(committed.touched):
-            self.mempool.forget_announcements()
+            self.peer_pool.validators_changed()
 
     def _settled(self, committed: Committed) -> None:
         self.admission.committed(committed.ids, len(self.mempool), self.clock.monotonic_s())

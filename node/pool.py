@@ -86,13 +86,21 @@ class PeerPool:
     def entered(self, ids: list[bytes], source: Source) -> None:
         """These wait now (``node.admission.HandOff``)."""
         with self._gossiping:
-            own = self._own_index()
-            if own is not None:
-                self._mempool.announce(own, ids)
+            self._announce_own(ids)
             if source is Source.CLIENT and self._gossip is not None:
                 entries = map(self._mempool.get, ids)
                 self._gossip.submit([(entry.id, entry.raw) for entry in entries if entry is not None])
         self._entered()
+
+    def validators_changed(self) -> None:
+        """Positions mean somebody else now. The others push again what waits within seconds; we count at once."""
+        self._mempool.forget_announcements()
+        self._announce_own(self._mempool.ids())
+
+    def _announce_own(self, ids: Sequence[bytes]) -> None:
+        own = self._own_index()
+        if own is not None:
+            self._mempool.announce(own, ids)
 
     def _checked(self, peer: bytes, outcomes: list[Outcome]) -> None:
         with self._gossiping:

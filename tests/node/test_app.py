@@ -173,3 +173,20 @@ async def test_what_a_block_brings_while_it_is_verified_here_does_not_wait_for_a
             held.gate.set()
         assert [outcome.code for outcome in here.result()] == ["DUPLICATE"]
         assert not len(node.mempool)
+
+
+@pytest.mark.asyncio
+async def test_a_block_that_changes_the_validators_has_the_announcements_counted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Network(tmp_path, observers=0)
+    changed = {"bank": True, "platform": False}
+    told: list[str] = []
+    async with running(network):
+        for name, answer in changed.items():
+            node = network.nodes[name]
+            monkeypatch.setattr(node.neighbours, "refresh", lambda touched, answer=answer: answer)
+            monkeypatch.setattr(node.peer_pool, "validators_changed", lambda name=name: told.append(name))
+        await network.submit("firm-a", ("clock", AdvanceClock(1_539_619_200_000 + MS_PER_DAY)))
+        await network.until_height(1)
+    assert set(told) == {"bank"}

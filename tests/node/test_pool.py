@@ -62,13 +62,14 @@ class Bench:
         self.mempool = self.chain.mempool
         self.gossip, self.penalties = Gossip(), Penalties()
         self.entered = 0
+        self.own: int | None = 0
         self.roster = make_roster(self.chain.current.state, self.chain.view.next_validators)
         self.pool = PeerPool(
             mempool=self.mempool,
             chain=self.chain,
             network=cast(Network, self.penalties),
             roster=lambda: self.roster,
-            own_index=lambda: 0,
+            own_index=lambda: self.own,
             entered=self._entered,
         )
         signatures = TransactionVerifier(Verifier(0), VerifiedIds(1_024), self.source.genesis.chain_id)
@@ -132,6 +133,23 @@ async def test_we_and_the_sender_count_as_announcers_and_later_ones_are_added() 
     bench.pool.received(b"o" * 32, encode(Announce(tx_id)))
     assert bench.announced(tx_id) == 0b1101, "an observer's word does not count"
     assert len(bench.gossip.messages) == 2
+
+
+@pytest.mark.asyncio
+async def test_when_the_validators_change_what_waits_here_is_ours_to_announce_at_once() -> None:
+    """Else three of four, who can decide, would never count three announcers of it: none would count himself."""
+    bench = Bench()
+    item = bench.transaction()
+    tx_id = transaction_id(item)
+    await bench.deliver(bench.link(2), item)
+    bench.own = 3
+    bench.pool.validators_changed()
+    assert bench.announced(tx_id) == 0b1000
+    await bench.deliver(bench.link(1), item)
+    assert bench.announced(tx_id) == 0b1010, "who pushes it again counts again"
+    bench.own = None
+    bench.pool.validators_changed()
+    assert bench.announced(tx_id) == 0, "without a seat we are nobody"
 
 
 @pytest.mark.asyncio
