@@ -3,6 +3,7 @@
     python -m bench.bare_asyncio                       # idle: one transaction after the other
     python -m bench.bare_asyncio --rate 200            # open: so many a second, to the four in turn, whatever happens
     python -m bench.bare_asyncio --http [--rate 200]   # they come and are answered by aiohttp, timed at the client
+    python -m bench.bare_asyncio --rules-ms 1.5 ...    # how much CPU a node and block may be spent on rules
 
 They send the frames that a block of one transaction makes four nodes send (the transaction, proposal and prepare,
 prepares, commits), sealed with the same cipher, make and verify the same signatures and the same beacon proof, and
@@ -15,6 +16,8 @@ Rules of this file
   that got it has synced its block; and their ratio to ``floor_ms`` of `huzhu bench network`, taken before and after.
   What was due in the first seventh is left out, as there.
 - Whatever is simplified makes it cheaper: one leader for ever, who knows its proof; no block certifies another.
+- ``--rules-ms`` spends so much CPU a node and block, half before the Prepare and half before the batch, in a loop so
+  small that it is never cold: the same work of real rules, whose code and data are found cold, takes longer.
 - Nothing here is used by the product.
 """
 
@@ -79,6 +82,13 @@ def _check(number: int, signed: bytes) -> None:
         raise ValueError("the signature does not verify")
 
 
+def _spend(seconds: float) -> None:
+    """CPU of this thread."""
+    end_s = time.thread_time() + seconds
+    while time.thread_time() < end_s:
+        pass
+
+
 class _Writer:
     """A thread that writes and syncs, and then calls back in the loop."""
 
@@ -133,8 +143,9 @@ class _Link(asyncio.Protocol):
 class _Bare:
     """One process: kinds of messages are b"H" (who am I), b"T", b"B" (proposal), b"P", b"C"."""
 
-    def __init__(self, number: int, path: Path) -> None:
+    def __init__(self, number: int, path: Path, rules_s: float) -> None:
         self.number = number
+        self._rules_s = rules_s
         self._links: dict[int, _Link] = {}
         self.linked = asyncio.Event()
         self.height = 0
@@ -199,6 +210,7 @@ class _Bare:
                 raise ValueError("the proof does not verify")
             names = rest[beacon.PROOF_BYTES : len(rest) - (PROPOSAL_BYTES - _SIGNED - beacon.PROOF_BYTES)]
             self._block = [names[at : at + _ID_BYTES] for at in range(0, len(names), _ID_BYTES)]
+            _spend(self._rules_s / 2)
             self._writer.then(PREPARE_WRITES, lambda: self._vote(b"P"))
         else:
             self._votes[kind].add(sender)
@@ -211,6 +223,7 @@ class _Bare:
             self._waiting.append(name)
         if self._waiting and not self._busy:
             self._busy, self._block, self._waiting = True, self._waiting, []
+            _spend(self._rules_s / 2)
             self._writer.then(PREPARE_WRITES, self._propose)
 
     def _propose(self) -> None:
@@ -231,6 +244,8 @@ class _Bare:
             whole = len(self._votes[kind]) >= quorum(VALIDATORS) and self.number in self._votes[kind]
             if whole and kind not in self._steps_done:
                 self._steps_done.add(kind)
+                if kind == b"C":
+                    _spend(self._rules_s / 2)
                 self._writer.then(size, follows)
 
     def _commit(self) -> None:
@@ -317,7 +332,7 @@ async def _serve(send: Send, port: int) -> web.AppRunner:
 
 
 async def _process(number: int, run: "_Run", path: Path) -> dict[str, Any]:
-    loop, node = asyncio.get_running_loop(), _Bare(number, path)
+    loop, node = asyncio.get_running_loop(), _Bare(number, path, run.rules_s)
     server = await loop.create_server(lambda: _Link(node), "127.0.0.1", run.links[number])
     runner = await _serve(_sent_here(node), run.doors[number]) if run.http else None
     await asyncio.sleep(0.5)
@@ -350,6 +365,7 @@ class _Run(msgspec.Struct):
     seconds: float
     rate: float
     http: bool
+    rules_s: float
     directory: str
 
 
@@ -365,12 +381,12 @@ def _floor_ms(directory: str) -> float:
     return probes.floor_ms(Path(directory), VALIDATORS)
 
 
-def measure(seconds: float, rate: float, http: bool) -> dict[str, Any]:
+def measure(seconds: float, rate: float, http: bool, rules_ms: float) -> dict[str, Any]:
     """Run the four processes for so long; what they found. ``rate`` 0: one transaction after the other."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
         floors_ms = [_floor_ms(directory)]
         ports = _free_ports(2 * VALIDATORS)
-        run = _Run(ports[:VALIDATORS], ports[VALIDATORS:], seconds, rate, http, directory)
+        run = _Run(ports[:VALIDATORS], ports[VALIDATORS:], seconds, rate, http, rules_ms / 1e3, directory)
         command = [sys.executable, "-m", "bench.bare_asyncio", "--process"]
         said = msgspec.json.encode(run).decode()
         running = [
@@ -420,11 +436,12 @@ def _line(process: "subprocess.Popen[str]") -> str:
 @click.option("--rate", type=float, default=0.0, help="Transactions a second; 0: one after the other.")
 @click.option("--seconds", type=float, default=SECONDS, show_default=True)
 @click.option("--http", is_flag=True, help="A client sends them by aiohttp.")
+@click.option("--rules-ms", type=float, default=0.0, help="CPU a node and block spent on nothing.")
 @click.option("--process", type=(int, str), default=None, hidden=True)
-def main(rate: float, seconds: float, http: bool, process: tuple[int, str] | None) -> None:
+def main(rate: float, seconds: float, http: bool, rules_ms: float, process: tuple[int, str] | None) -> None:
     """Four processes without rules: what they cost, and how quick they are."""
     if process is None:
-        result = measure(seconds, rate, http)
+        result = measure(seconds, rate, http, rules_ms)
     else:
         number, run = process[0], msgspec.json.decode(process[1], type=_Run)
         result = asyncio.run(_process(number, run, Path(run.directory) / str(number)))

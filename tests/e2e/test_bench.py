@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bench import bare_asyncio
 from cli.bench import probes
 from tests.running import run
 
@@ -65,3 +66,14 @@ def test_a_node_joins_by_snapshot_and_by_blocks(
     assert found["blocks_cpu_share"] == pytest.approx(must_us / sum(used_us.values()), rel=0.01)
     assert 0 < found["joiner_peak_anonymous_bytes"] <= found["joiner_peak_rss_bytes"]
     figures(capsys, monkeypatch, *words, "--members", "0", "--transactions", "0", spread=1.0, code=5)
+
+
+def test_four_bare_processes_agree_and_spend_what_they_are_told_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(bare_asyncio.__file__).parent.parent))
+    found = bare_asyncio.measure(seconds=1.0, rate=0.0, http=True, rules_ms=30.0)
+    assert found["blocks"] >= found["transactions"] > 0
+    assert min(found["cpu_ms_a_node_and_block"]) > 30.0
+    assert found["p50_ms"] > found["floor_ms"] + 30.0, "half of it before the Prepare, half before the batch"
