@@ -51,14 +51,14 @@ def test_a_node_whose_state_is_not_what_the_others_agreed_on_ends_says_so_and_co
     four: LiveNetwork,
 ) -> None:
     node, other = four.nodes[NAME], four.nodes["platform"]
-    four.up([NAME])
     turned = False
     while not turned:
+        four.up([NAME])
         four.commit_one(other)
         four.await_agreement()
         node.stop()
         turned = turn_a_bit_of_the_last_member(node.home, four.chain_id)
-        node.start()
+    node.start()
     four.await_ready(node)
     four.commit_one(other)
     certified = four.commit_one(other)["height"]
