@@ -55,7 +55,7 @@ def ask_one(core: Core, index: int) -> None:
     """Put the question to ``index`` if it has not answered."""
     context, pending = core.open.context, core.last_seen
     if pending is not None and index in pending.unanswered(context):
-        core.emit(Send(index, LastSeenQuestion(context.epoch, context.height, pending.key, pending.nonce)))
+        core.emit(Send(index, LastSeenQuestion(context.height, pending.key, pending.nonce)))
 
 
 def answer_to(core: Core, question: LastSeenQuestion) -> LastSeenAnswer:
@@ -64,7 +64,6 @@ def answer_to(core: Core, question: LastSeenQuestion) -> LastSeenAnswer:
     lock = core.record.lock
     return LastSeenAnswer(
         question.nonce,
-        context.epoch,
         context.height - 1,
         context.parent_hash,
         context.parent_certificate,

@@ -23,10 +23,15 @@ def is_later(core: Core, peer: bytes, index: int | None, message: EarlyMessage) 
             core.early.keep(peer, index, message)
             return True
         core.missed[index] = max(theirs, core.missed.get(index, 0))
-        if ("behind", peer) not in core.open.asked:
-            core.open.asked.add(("behind", peer))
-            core.emit(Behind(peer, theirs - 1))
+        is_ahead(core, peer, theirs)
     return theirs > ours
+
+
+def is_ahead(core: Core, peer: bytes, height: int) -> None:
+    """``peer`` speaks of ``height``, above ours: it has what is below. Said once a peer and period."""
+    if ("behind", peer) not in core.open.asked:
+        core.open.asked.add(("behind", peer))
+        core.emit(Behind(peer, height - 1))
 
 
 def take(core: Core, peer: bytes, index: int | None, signed: Signed) -> None:

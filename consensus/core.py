@@ -32,6 +32,7 @@ from .handle import (
     head_refuted,
     height_started,
     last_seen,
+    other_epoch,
     peer_up,
     persisted,
     proposal,
@@ -91,12 +92,13 @@ class Consensus:
         core = self._core
         if not core.started and not isinstance(event, HeightStarted):
             return []  # a message before the first height: nothing can be said yet, and peers ask again
+        epoch = core.open.context.epoch if core.started else 0
         self._handle(event)
         if isinstance(event, HeightStarted):
             early = list(core.early.all())
             core.early.clear()
             for peer, index, message in early:
-                self._handle(Received(peer, index, message))
+                self._handle(Received(peer, index, message, epoch))
         progress(core)
         effects, core.effects = core.effects, []
         return effects
@@ -123,6 +125,9 @@ class Consensus:
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Received):
+            if event.epoch != self._core.open.context.epoch:
+                other_epoch.handle(self._core, event)
+                return
             handler = _MESSAGES[type(event.message)]
             handler(self._core, event.peer, event.index, event.message)
         else:

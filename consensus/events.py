@@ -70,12 +70,13 @@ class Received:
 
     ``peer`` is the link's node key. ``index`` is the position in V(open height) of the validator whose registered node
     key this is, None for any other node: LastSeen answers and next-height messages are only taken from a validator's
-    link.
+    link. ``epoch`` is what the sender says its own is: 0 on a chain that was never recovered.
     """
 
     peer: bytes
     index: int | None
     message: Message
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Rules of this file:
 
 * A signed message names its chain and epoch through its signature's digest, and its signer by the index in V(height).
+  On a link its sender's epoch stands before it: nobody is blamed for a signature of another epoch (decision 0028).
 * ``decode_message`` refuses everything that is not canonical, is too large, or has a field out of range; what it
   returns may be handled without checking lengths again. Signatures are *not* verified here.
 * Repair is by pull: Status says what one has, Get* asks for the rest.
@@ -31,6 +32,8 @@ MESSAGE_BYTES_MAX: Final = BLOCK_BODY_BYTES_MAX + 1_048_576
 """Largest encoded message: a full body, ids, justification."""
 RECENT_BYTES_MAX: Final = 524_288
 """Transactions a proposer may put beside its proposal, in all; the rest are fetched by id."""
+EPOCH_BYTES: Final = 4
+"""Of the sender's epoch, big-endian, before a message on a link."""
 LAST_SEEN_VOTES_MAX: Final = 256
 """Most messages of the asking key one LastSeen answer carries: of each kind the newest."""
 
@@ -109,7 +112,6 @@ class CommitCertificate(Wire, frozen=True, tag="commit_certificate"):
 class Status(Wire, frozen=True, tag="status"):
     """What the sender has at its open height: for each validator the highest round of each kind (−1: none)."""
 
-    epoch: int
     height: int
     round: int
     head_hash: bytes
@@ -123,7 +125,6 @@ class Status(Wire, frozen=True, tag="status"):
 class LastSeenQuestion(Wire, frozen=True, tag="last_seen_question"):
     """Before its first signature: what do you know of messages signed by ``key``? (CONSENSUS §3)"""
 
-    epoch: int
     height: int
     """head + 1 of the asker."""
     key: bytes
@@ -143,7 +144,6 @@ class LastSeenAnswer(Wire, frozen=True, tag="last_seen_answer"):
     """The certified head, every known message of the asking key above it, the responder's own lock."""
 
     nonce: bytes
-    epoch: int
     head_height: int
     head_hash: bytes
     head_certificate: Certificate
@@ -234,6 +234,16 @@ def decode_message(raw: bytes) -> Message:
     if fault is not None:
         raise MalformedBytes(fault)
     return message
+
+
+def encode_framed(epoch: int, message: Message) -> bytes:
+    """What goes over a link: the sender's epoch and the message."""
+    return epoch.to_bytes(EPOCH_BYTES, "big") + encode_message(message)
+
+
+def decode_framed(raw: bytes) -> tuple[int, Message]:
+    """The sender's epoch and its message. Raises ``MalformedBytes``."""
+    return int.from_bytes(raw[:EPOCH_BYTES], "big"), decode_message(raw[EPOCH_BYTES:])
 
 
 def shape_fault(message: Message) -> str | None:

@@ -45,7 +45,6 @@ def status_of(core: Core) -> Status:
     indexes = range(len(context.validators))
     changes = tuple(tally.changes[i].message.round if i in tally.changes else -1 for i in indexes)
     return Status(
-        context.epoch,
         context.height,
         height.round,
         context.parent_hash,

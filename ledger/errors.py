@@ -78,8 +78,8 @@ CODES: Final[dict[str, str]] = {
     "TOO_LARGE": "larger than the limit for its kind",
     "WRONG_VERSION": "transaction version is not supported by this protocol version",
     "BAD_SIGNATURE": "the signature does not verify for this chain and epoch",
-    "EXPIRED": "a committed block is past valid_until",
-    "NOT_YET_VALID": "valid_until is more than the validity window ahead of the block's time",
+    "EXPIRED": "a committed block is past valid_until, or began a newer epoch than it is signed for",
+    "NOT_YET_VALID": "valid_until is more than the validity window ahead, or its epoch has not begun here",
     "DUPLICATE": "the same transaction id was committed within the validity window",
     # Admission (never in receipts).
     "MEMPOOL_FULL": "the node's mempool is full; try again after retry-after",

@@ -8,6 +8,7 @@ Rules of this file
   waits for the first one's result.
 * Clients are sent away at the door while more waits than the chain commits soon (``node.door``); nothing is decoded.
 * The cheap checks come first, and the room in the pool is asked for before the signature is verified.
+* Who signed for the epoch before, or as a peer for the next, has not lied: EXPIRED or NOT_YET_VALID, not BAD_SIGNATURE.
 * Refusals are outcomes, not exceptions: one bad transaction of a list says nothing about the others.
 * Signatures of what peers push are verified before those of what clients bring: the next proposal names it, and who has
   not verified it by then holds the others up. It comes one list after the other, so a proposal waits for one at most.
@@ -20,8 +21,10 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
+from itertools import compress
+from operator import not_
 from typing import Final, Protocol
 
 import msgspec
@@ -91,8 +94,12 @@ _Checked = tuple[bytes, bytes, Transaction]
 class _Slice:
     """A slice whose signatures are being verified."""
 
-    own: dict[int, _Checked]
+    epoch: int
+    """Its signatures are verified for this one."""
+    own: dict[int, _Checked] = field(default_factory=dict)
     """By place in the list."""
+    of_other_epochs: dict[bytes, TransactionRejected] = field(default_factory=dict)
+    """By id, what is signed for the epoch before or after."""
     verdicts: asyncio.Task[list[bool]] | None = None
     followers: asyncio.Future[dict[bytes, Outcome]] | None = None
     """What others wait for who brought one of ``own`` again; made when there is one."""
@@ -248,7 +255,7 @@ class Admission:
             for start in range(0, len(raws), SLICE_TRANSACTIONS):
                 places = range(start, min(start + SLICE_TRANSACTIONS, len(raws)))
                 piece = self._begin(places, raws, ids, source, outcomes, followed)
-                piece.verdicts = group.create_task(self._verdicts(piece.own, source))
+                piece.verdicts = group.create_task(self._verdicts(piece, source))
                 window.append(piece)
                 await asyncio.sleep(0)
                 if len(window) == SLICES_IN_FLIGHT:
@@ -266,7 +273,7 @@ class Admission:
         followed: dict[int, asyncio.Future[dict[bytes, Outcome]]],
     ) -> _Slice:
         """Check the transactions at ``places``; those that need their signature verified are now in flight."""
-        begun, head_ms = _Slice({}), self._chain.head_time_ms
+        begun, head_ms = _Slice(self._chain.epoch), self._chain.head_time_ms
         with self._admitting:
             wanted = self._wanted(places, ids, source, outcomes, followed)
             with self._decoding:
@@ -327,14 +334,28 @@ class Admission:
             first.followers = asyncio.get_running_loop().create_future()
         return first.followers
 
-    async def _verdicts(self, own: dict[int, _Checked], source: Source) -> list[bool]:
-        urgent = source is Source.PEER
-        return await self._signatures.verify(list(own.values()), self._chain.epoch, urgent=urgent)
+    async def _verdicts(self, piece: _Slice, source: Source) -> list[bool]:
+        items = list(piece.own.values())
+        verdicts = await self._signatures.verify(items, piece.epoch, urgent=source is Source.PEER)
+        if not all(verdicts):
+            await self._find_other_epochs(piece, list(compress(items, map(not_, verdicts))), source)
+        return verdicts
+
+    async def _find_other_epochs(self, piece: _Slice, unsigned: list[_Checked], source: Source) -> None:
+        """Which of those with no valid signature for this epoch have one for the last or, from a peer, for the next."""
+        others = [(piece.epoch - 1, "EXPIRED")] if piece.epoch else []
+        if source is Source.PEER:
+            others.append((piece.epoch + 1, "NOT_YET_VALID"))
+        for epoch, code in others:
+            verdicts = await self._signatures.valid_in(unsigned, epoch)
+            for tx_id, _, _ in compress(unsigned, verdicts):
+                why = f"signed for epoch {epoch}, this node is in epoch {piece.epoch}"
+                piece.of_other_epochs[tx_id] = TransactionRejected(code, why)
 
     async def _finish(self, window: deque[_Slice], source: Source, outcomes: dict[int, Outcome]) -> None:
         """Let the oldest slice enter the mempool, and tell those who wait for its results."""
         piece = window[0]
-        verdicts = await (self._verdicts(piece.own, source) if piece.verdicts is None else piece.verdicts)
+        verdicts = await (self._verdicts(piece, source) if piece.verdicts is None else piece.verdicts)
         window.popleft()
         entered = self._enter(piece, verdicts, source)
         outcomes.update(entered)
@@ -374,7 +395,10 @@ class Admission:
             for (at, (tx_id, raw, transaction)), valid in zip(piece.own.items(), verdicts, strict=True):
                 try:
                     if not valid:
-                        raise TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
+                        unsigned = TransactionRejected("BAD_SIGNATURE", "for this chain and epoch")
+                        raise piece.of_other_epochs.get(tx_id, unsigned)
+                    if piece.epoch != self._chain.epoch:
+                        raise TransactionRejected("EXPIRED", f"epoch {self._chain.epoch} began while it was verified")
                     if tx_id in self._overtaken:
                         raise TransactionRejected("DUPLICATE", "it is in a block already")
                     self._mempool.add(tx_id, raw, transaction, now_ms)

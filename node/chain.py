@@ -422,7 +422,7 @@ class Chain:
             self._seen.add(ids, block.header.time_ms)
             expired = self.mempool.remove_committed(ids, block.header.time_ms)
             if waits_for_older:
-                self.mempool.forget_all()
+                expired += self.mempool.expire_all()
             committed = Committed(
                 height=block.height,
                 hash=block.hash,

@@ -61,8 +61,8 @@ from consensus.messages import (
     SignedCommit,
     SignedPrepare,
     SignedProposal,
-    decode_message,
-    encode_message,
+    decode_framed,
+    encode_framed,
 )
 from consensus.state import HeightState
 from ledger.errors import InvariantViolation, PeerError
@@ -231,8 +231,8 @@ class Driver:
     def received(self, peer: bytes, payload: bytes) -> None:
         """A message of the consensus class. Raises ``MalformedBytes``."""
         with self._consensus:
-            message = decode_message(payload)
-            self._feed(Received(peer, self._roster().index_of(peer), message))
+            epoch, message = decode_framed(payload)
+            self._feed(Received(peer, self._roster().index_of(peer), message, epoch))
 
     def peer_up(self, peer: bytes) -> None:
         """A link came up."""
@@ -345,10 +345,15 @@ class Driver:
         self._queue.append(Signed(effect.token, self._seat.safety.sign(effect.request)))
 
     def _send(self, effect: Send) -> None:
-        payload = encode_message(effect.message)
+        payload = self._framed(effect.message)
         peers = self._links_of(effect.to) if isinstance(effect.to, int) else (effect.to,)
         for peer in peers:
             self._links.send(peer, Channel.CONSENSUS, payload)
+
+    def _framed(self, message: Message) -> bytes:
+        if self._context is None:
+            raise InvariantViolation("before the first height there is nothing to say")
+        return encode_framed(self._context.epoch, message)
 
     def _links_of(self, index: int) -> tuple[bytes, ...]:
         return self._roster().links[index]
@@ -366,7 +371,7 @@ class Driver:
             begin(self._chain.execute_ahead(hash_), self._spawn)
 
     def _to_all(self, message: Message) -> None:
-        payload = encode_message(message)
+        payload = self._framed(message)
         own = self._context.index if self._context is not None else None
         for index, keys in enumerate(self._roster().links):
             if index != own:

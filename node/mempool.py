@@ -111,7 +111,7 @@ class Mempool:
         self._of_signer: dict[bytes, int] = {}
         self._of_class = {kind: _Usage() for kind in SignerClass}
         self._expiry: list[tuple[int, bytes]] = []
-        self._expired: OrderedDict[bytes, int] = OrderedDict()
+        self._expired: OrderedDict[bytes, None] = OrderedDict()
         self._early: dict[int, OrderedDict[bytes, None]] = {}
         self._ripe: list[tuple[int, bytes]] = []
         self._ripe_quorum = 0
@@ -150,7 +150,7 @@ class Mempool:
         return [tx_id for tx_id in ids if self.raw(tx_id) is None]
 
     def expired(self, tx_id: bytes) -> bool:
-        """Whether the transaction waited here until a committed block was past its ``valid_until_ms``."""
+        """Whether the transaction waited here until a block was past its ``valid_until_ms``, or began a new epoch."""
         return tx_id in self._expired
 
     def ids(self) -> list[bytes]:
@@ -234,12 +234,10 @@ class Mempool:
             self._remove(tx_id)
         expired: list[bytes] = []
         while self._expiry and self._expiry[0][0] < block_time_ms:
-            valid_until_ms, tx_id = heapq.heappop(self._expiry)
+            _, tx_id = heapq.heappop(self._expiry)
             if self._remove(tx_id) is not None:
                 expired.append(tx_id)
-                self._expired[tx_id] = valid_until_ms
-        while len(self._expired) > EXPIRED_IDS_MAX:
-            self._expired.popitem(last=False)
+        self._remember_expired(expired)
         if len(self._expiry) > 2 * len(self._entries) + 1_024:  # most of the heap is committed long ago
             self._expiry = [(entry.transaction.valid_until_ms, tx_id) for tx_id, entry in self._entries.items()]
             heapq.heapify(self._expiry)
@@ -248,14 +246,19 @@ class Mempool:
             heapq.heapify(self._ripe)
         return expired
 
-    def drop(self, tx_id: bytes) -> None:
-        """Remove a transaction that can never be in a block (it turned out to be invalid after a change of epoch)."""
-        self._remove(tx_id)
-
-    def forget_all(self) -> None:
-        """A new epoch has begun: what waits is signed for the old one, and can never be in a block."""
-        for tx_id in list(self._entries):
+    def expire_all(self) -> list[bytes]:
+        """A new epoch has begun: what waits is signed for the old one, and can never be in a block. Their ids."""
+        expired = self.ids()
+        for tx_id in expired:
             self._remove(tx_id)
+        self._remember_expired(expired)
+        return expired
+
+    def _remember_expired(self, ids: Iterable[bytes]) -> None:
+        for tx_id in ids:
+            self._expired[tx_id] = None
+        while len(self._expired) > EXPIRED_IDS_MAX:
+            self._expired.popitem(last=False)
 
     def _remove(self, tx_id: bytes) -> Entry | None:
         entry = self._entries.pop(tx_id, None)

@@ -91,6 +91,12 @@ class TransactionVerifier:
                 results[at] = valid
             return results
 
+    async def valid_in(self, items: Sequence[Item], epoch: int) -> list[bool]:
+        """Whether the signature of each is valid in an ``epoch`` that is not the present one. Nothing is remembered."""
+        with self._preparing:
+            records = self._records(items, epoch)
+        return await self._verifier.verify(records)
+
     async def verify_block(self, items: Sequence[Item], seals: Sequence[bytes], epoch: int) -> tuple[bool, list[bool]]:
         """Whether every transaction of a block is signed validly in ``epoch``; and each seal, given as a record.
 

@@ -396,7 +396,7 @@ def _claim_a_head(node: ByzantineNode) -> None:
     far = context.height + node.world.random.choice((1, 3, 500))
     n = len(context.validators)
     for number in node.others():
-        node.say(number, Status(0, far, 0, bytes(32), -1, (-1,) * n, (-1,) * n, (-1,) * n))
+        node.say(number, Status(far, 0, bytes(32), -1, (-1,) * n, (-1,) * n, (-1,) * n))
 
 
 def _propose_out_of_turn(node: ByzantineNode) -> None:

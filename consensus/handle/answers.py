@@ -28,8 +28,6 @@ def on_status(core: Core, peer: bytes, index: int | None, status: Status) -> Non
     """
     height = core.open
     context = height.context
-    if status.epoch != context.epoch:
-        return
     if status.height == context.height:
         send_what_lacks(core, peer, status)
     elif status.height == context.height - 1:

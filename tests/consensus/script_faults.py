@@ -227,7 +227,7 @@ def _lie(liar: Actor, height: int, to: Actor) -> None:
     if to.core is None or to.core.state.last_seen is None:
         raise ScenarioFailed(f"{to.name} asks nobody")
     nonce = to.core.state.last_seen.nonce
-    answer = LastSeenAnswer(nonce, 0, height, OTHER, Certificate(height, 0, OTHER, ()), (), None)
+    answer = LastSeenAnswer(nonce, height, OTHER, Certificate(height, 0, OTHER, ()), (), None)
     to.step(ev.Received(bytes([liar.index]) * 32, liar.index, answer))
 
 

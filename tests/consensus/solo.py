@@ -1,6 +1,7 @@
 """One core alone: the other validators are played by the test, with their keys. Disk and signer answer at once."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from consensus import effects as fx
@@ -34,12 +35,13 @@ class Solo:
         chain: list[Decided] | None = None,
         ask_others: bool = False,
         body_found: bool = True,
+        epoch: int = 0,
     ) -> None:
         self.durable = list(records)
         self.verdict, self.body_found = verdict, body_found
         self.hold_disk = self.hold_signer = False
         self.held: list[ev.Event] = []
-        self.context: HeightContext = make_context(n, index, chain or [], certify=certify)
+        self.context: HeightContext = replace(make_context(n, index, chain or [], certify=certify), epoch=epoch)
         own = seed_of(index) if index is not None else bytes(32)
         self.safety = SafetyRules(CHAIN_ID, [own], bytes(32), list(self.durable), FAST)
         self.core = Consensus(list(self.durable), FAST)
@@ -53,7 +55,7 @@ class Solo:
 
     def start(self, context: HeightContext) -> None:
         self.context = context
-        self.safety.begin(0, context.height, tuple(entry.validator_key for entry in context.validators))
+        self.safety.begin(context.epoch, context.height, tuple(entry.validator_key for entry in context.validators))
         self.step(ev.HeightStarted(context, NONCE))
 
     def step(self, event: ev.Event) -> list[fx.Effect]:
@@ -88,14 +90,14 @@ class Solo:
                 return [ev.BodyAvailable(height, hash, found or (None,) * len(ids))]
         return []
 
-    def receive(self, sender: int, message: wire.Message) -> list[fx.Effect]:
-        return self.step(ev.Received(bytes([sender]) * 32, sender, message))
+    def receive(self, sender: int, message: wire.Message, *, epoch: int | None = None) -> list[fx.Effect]:
+        epoch = self.context.epoch if epoch is None else epoch
+        return self.step(ev.Received(bytes([sender]) * 32, sender, message, epoch))
 
     def answer(self, **fields: object) -> wire.LastSeenAnswer:
         context = self.context
         values: dict[str, object] = {
             "nonce": NONCE,
-            "epoch": 0,
             "head_height": context.height - 1,
             "head_hash": context.parent_hash,
             "head_certificate": context.parent_certificate,
@@ -106,7 +108,7 @@ class Solo:
         return wire.LastSeenAnswer(**values)  # type: ignore[arg-type]
 
     def sign(self, index: int, message: SignedKind) -> bytes:
-        return FAST.sign(seed_of(index), message.signing_digest(CHAIN_ID, 0))
+        return FAST.sign(seed_of(index), message.signing_digest(CHAIN_ID, self.context.epoch))
 
     def prepare(self, index: int, hash: bytes, round: int = 0, height: int | None = None) -> wire.SignedPrepare:
         message = Prepare(height or self.context.height, round, hash)

@@ -23,9 +23,9 @@ def test_what_status_lacks_is_sent_again() -> None:
     solo = Solo(FOLLOWER)
     proposal = solo.proposal(solo.block(LEADER))
     solo.receive(LEADER, proposal)
-    nothing = wire.Status(0, 1, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    nothing = wire.Status(1, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
     assert kinds(s.message for s in of(fx.Send, solo.receive(LEADER, nothing))) == ["SignedPrepare"]
-    has = wire.Status(0, 1, 0, bytes(32), 0, (0,) * 4, (-1,) * 4, (-1,) * 4)
+    has = wire.Status(1, 0, bytes(32), 0, (0,) * 4, (-1,) * 4, (-1,) * 4)
     assert not of(fx.Send, solo.receive(LEADER, has))
 
 
@@ -33,15 +33,15 @@ def test_who_is_one_behind_is_shown_the_decision_who_is_ahead_is_followed() -> N
     solo = Solo(FOLLOWER)
     chain = [decided_by(solo)]
     later = Solo(FOLLOWER, chain=chain)
-    status = wire.Status(0, 1, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    status = wire.Status(1, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
     assert [s.message for s in of(fx.Send, later.receive(0, status))] == [wire.CommitCertificate(chain[0].certificate)]
-    effects = solo.receive(0, wire.Status(0, 9, 0, bytes(32), -1, (), (), ()))
+    effects = solo.receive(0, wire.Status(9, 0, bytes(32), -1, (), (), ()))
     assert of(fx.Behind, effects) == [fx.Behind(bytes(32), 8)]
 
 
 def test_who_is_further_behind_is_told_how_far_we_are() -> None:
     later = Solo(FOLLOWER, chain=[decided_by(Solo(FOLLOWER))])
-    status = wire.Status(0, 0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    status = wire.Status(0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
     (sent,) = of(fx.Send, later.receive(0, status))
     assert isinstance(sent.message, wire.Status)
     assert sent.message.height == 2
@@ -81,7 +81,7 @@ def test_who_votes_two_heights_above_is_ahead_and_that_is_said_once_a_period() -
 
 def test_who_is_far_behind_is_told_where_we_are() -> None:
     later = Solo(FOLLOWER, chain=[decided_by(Solo(FOLLOWER))])
-    old = wire.Status(0, 0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
+    old = wire.Status(0, 0, bytes(32), -1, (-1,) * 4, (-1,) * 4, (-1,) * 4)
     (sent,) = of(fx.Send, later.receive(0, old))
     assert isinstance(sent.message, wire.Status)
     assert sent.message.height == 2

@@ -5,7 +5,10 @@ import dataclasses
 import pytest
 from msgspec.structs import replace
 
+from consensus import effects as fx
 from consensus import events as ev
+from consensus import messages as wire
+from consensus import repair
 from consensus.candidates import Candidates
 from consensus.core import Consensus
 from consensus.effects import SignRequest
@@ -21,10 +24,12 @@ from ledger.codec import encode
 from ledger.recovery import with_signature
 from ledger.votes import Commit, Prepare, RoundChange, ValidatorEntry
 from tests.consensus.harness import CHAIN_ID, GENESIS_HASH, make_block, make_context, seed_of
+from tests.consensus.solo import Solo, decided_by, follower, leader, of, others
 from tests.consensus.test_log import HISTORY
 
 X = b"\1" * 32
 ME = 1
+LEADER, FOLLOWER = leader(), follower()
 
 
 def organisation(index: int) -> bytes:
@@ -170,3 +175,64 @@ def test_a_core_whose_log_is_of_a_later_epoch_does_not_sign_in_the_old_one() -> 
     core.step(ev.HeightStarted(dataclasses.replace(make_context(4, 0, []), epoch=1), bytes(32)))
     core.state.cleared_key = core.state.open.context.key(0)
     assert core.signing
+
+
+# ---- what others say in another epoch (decision 0028) ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["proposal", "prepare", "commit", "change", "prepares"])
+def test_what_does_not_verify_is_somebodys_fault_in_our_epoch_only(kind: str) -> None:
+    solo = Solo(FOLLOWER, epoch=5)
+    unsigned = {"signature": bytes(64)}
+    prepare = replace(solo.prepare(LEADER, X), **unsigned)
+    messages: dict[str, wire.Message] = {
+        "proposal": replace(solo.proposal(solo.block(LEADER)), **unsigned),
+        "prepare": prepare,
+        "commit": replace(solo.commit(LEADER, X), **unsigned),
+        "change": replace(solo.change(LEADER, 1), **unsigned),
+        "prepares": wire.Prepares((prepare,)),
+    }
+    assert solo.receive(LEADER, messages[kind], epoch=4) == []
+    assert solo.receive(LEADER, messages[kind], epoch=6) == []
+    assert of(fx.Blame, solo.receive(LEADER, messages[kind], epoch=5))
+
+
+def test_a_vote_of_another_epoch_counts_for_nothing() -> None:
+    for height in (1, 2):
+        solo = Solo(FOLLOWER)
+        for epoch in (1, 2**32 - 1):
+            for index in (LEADER, *others(FOLLOWER)):
+                solo.receive(index, solo.prepare(index, X, height=height), epoch=epoch)
+        assert (solo.core.state.open.tally.prepares.of(0, X), solo.core.state.early.peers) == ({}, 0)
+
+
+def test_who_speaks_of_a_later_height_in_a_later_epoch_is_ahead_of_us() -> None:
+    solo = Solo(FOLLOWER, epoch=5)
+    peer = bytes([LEADER]) * 32
+    status = wire.Status(8, 0, bytes(32), -1, (), (), ())
+    for message, head in ((solo.prepare(LEADER, b"\1" * 32, height=2), 1), (status, 7)):
+        assert solo.receive(LEADER, message, epoch=6) == [fx.Behind(peer, head)]
+        assert solo.receive(LEADER, message, epoch=6) == [], "said once a period"
+        assert solo.receive(LEADER, message, epoch=4) in ([], [fx.Send(peer, repair.status_of(solo.core.state))])
+        solo.step(ev.Timeout(ev.Timer(ev.TimerKind.RESEND, 1, 0)))
+    assert solo.receive(LEADER, wire.Status(1, 0, bytes(32), -1, (), (), ()), epoch=6) == [], "it began at our height"
+    assert solo.receive(LEADER, wire.GetBlock(9, bytes(32)), epoch=6) == []
+
+
+def test_who_asks_from_an_earlier_epoch_is_told_where_we_are() -> None:
+    solo = Solo(FOLLOWER, epoch=5)
+    status = wire.Status(9, 0, bytes(32), -1, (), (), ())
+    question = wire.LastSeenQuestion(9, solo.context.key(LEADER), bytes(32))
+    for message in (status, question):
+        (sent,) = solo.receive(LEADER, message, epoch=4)
+        assert isinstance(sent, fx.Send)
+        assert sent.message == repair.status_of(solo.core.state)
+        assert not of(fx.Send, solo.receive(LEADER, message, epoch=6))
+
+
+def test_what_came_early_in_one_epoch_is_not_heard_in_the_next() -> None:
+    solo = Solo(FOLLOWER)
+    solo.receive(LEADER, solo.prepare(LEADER, b"\1" * 32, height=2))
+    context = dataclasses.replace(make_context(4, FOLLOWER, [decided_by(Solo(FOLLOWER))]), epoch=1)
+    assert not of(fx.Blame, solo.step(ev.HeightStarted(context, bytes(32))))
+    assert not solo.core.state.open.tally.prepares.quorums()

@@ -73,9 +73,9 @@ def make(solo: Solo, step: tuple[str, int, int, int, int, int]) -> ev.Event:
         "prepared": wire.PreparedRoundChange(solo.change(index, round, (low, hash)), prepares),
         "certificate": wire.CommitCertificate(certificate),
         "status": wire.Status(
-            0, noise // 3, round, hash, low - 1, (low - 1,) * 4, (-1,) * 4, (round - 1,) * (4 - noise % 2)
+            noise // 3, round, hash, low - 1, (low - 1,) * 4, (-1,) * 4, (round - 1,) * (4 - noise % 2)
         ),
-        "question": wire.LastSeenQuestion(0, 1, solo.context.key(index), hash),
+        "question": wire.LastSeenQuestion(1, solo.context.key(index), hash),
         "answer": solo.answer(lock=Lock(1, low, hash, prepares), votes=(solo.vote(solo.prepare(ME, hash, low)),)),
         "block": wire.Block(1, block),
         "bodies": wire.Bodies(1, hash, (b"one", b"two", b"three")[: 1 + noise % 3]),
@@ -85,7 +85,8 @@ def make(solo: Solo, step: tuple[str, int, int, int, int, int]) -> ev.Event:
     message = messages[kind]
     if noise == 9 and hasattr(message, "signature"):
         message = msgspec.structs.replace(message, signature=bytes(64))
-    return ev.Received(bytes([index]) * 32, index, wire.decode_message(wire.encode_message(message)))
+    epoch, message = wire.decode_framed(wire.encode_framed(noise % 8 == 7, message))
+    return ev.Received(bytes([index]) * 32, index, message, epoch)
 
 
 @settings(max_examples=150, deadline=None)

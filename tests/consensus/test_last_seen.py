@@ -32,7 +32,7 @@ def lock(solo: Solo, round: int, hash: bytes = X, q: int = 3) -> Lock:
 def test_every_other_seat_is_asked_with_key_and_nonce() -> None:
     solo = starting()
     asked = [(s.to, s.message) for s in of(fx.Send, solo.all)]
-    question = wire.LastSeenQuestion(0, 1, solo.context.key(ME), NONCE)
+    question = wire.LastSeenQuestion(1, solo.context.key(ME), NONCE)
     assert asked == [(index, question) for index in OTHERS]
 
 
@@ -122,7 +122,7 @@ def test_it_is_asked_once_a_process_and_again_when_the_key_comes_back() -> None:
 
 def test_a_responder_answers_before_it_may_sign_itself() -> None:
     solo = starting()
-    question = wire.LastSeenQuestion(0, 1, solo.context.key(OTHERS[0]), b"\7" * 32)
+    question = wire.LastSeenQuestion(1, solo.context.key(OTHERS[0]), b"\7" * 32)
     (sent,) = of(fx.Send, solo.receive(OTHERS[0], question))
     assert isinstance(sent.message, wire.LastSeenAnswer)
     assert (sent.message.nonce, sent.message.head_height, sent.message.votes) == (b"\7" * 32, 0, ())
@@ -139,7 +139,7 @@ def test_an_answer_tells_what_is_in_log_or_memory_and_the_own_lock() -> None:
     commit, early = solo.commit(asker, hash), solo.prepare(asker, X, height=2)
     for message in (commit, solo.change(asker, 1, (0, hash)), early):
         solo.receive(asker, message)
-    question = wire.LastSeenQuestion(0, 1, solo.context.key(asker), b"\7" * 32)
+    question = wire.LastSeenQuestion(1, solo.context.key(asker), b"\7" * 32)
     (sent,) = of(fx.Send, solo.receive(asker, question))
     assert isinstance(sent.message, wire.LastSeenAnswer)
     told = {(type(v.message).__name__, v.message.height) for v in sent.message.votes}

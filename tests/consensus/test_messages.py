@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus import messages as wire
-from consensus.messages import decode_message, encode_message
+from consensus.messages import decode_framed, decode_message, encode_framed, encode_message
 from ledger.blocks import SignedVote, genesis_certificate
 from ledger.codec import encode
 from ledger.errors import MalformedBytes
@@ -22,11 +22,9 @@ BLOCK = make_block(1, GENESIS_HASH, CONTEXT.key(0), CONTEXT.parent_certificate, 
 PREPARE = wire.SignedPrepare(Prepare(1, 0, X), 0, SIG)
 CHANGE = wire.SignedRoundChange(RoundChange(1, 1, 0, X), 0, SIG)
 LOCK = wire.Lock(1, 0, X, (PREPARE,))
-ANSWER = wire.LastSeenAnswer(
-    X, 0, 0, X, genesis_certificate(GENESIS_HASH), (SignedVote(Prepare(1, 0, X), 0, SIG),), LOCK
-)
+ANSWER = wire.LastSeenAnswer(X, 0, X, genesis_certificate(GENESIS_HASH), (SignedVote(Prepare(1, 0, X), 0, SIG),), LOCK)
 PROPOSAL = wire.SignedProposal(Proposal(1, 1, X), 0, SIG, BLOCK, (b"a",), (CHANGE,), (PREPARE,))
-STATUS = wire.Status(0, 1, 2, X, -1, (0, -1), (-1, -1), (2, 0))
+STATUS = wire.Status(1, 2, X, -1, (0, -1), (-1, -1), (2, 0))
 MESSAGES: list[wire.Message] = [
     PROPOSAL,
     PREPARE,
@@ -35,7 +33,7 @@ MESSAGES: list[wire.Message] = [
     wire.PreparedRoundChange(CHANGE, (PREPARE,)),
     wire.CommitCertificate(Certificate(1, 0, X, (Seal(0, SIG),))),
     STATUS,
-    wire.LastSeenQuestion(0, 1, X, X),
+    wire.LastSeenQuestion(1, X, X),
     ANSWER,
     wire.GetBlock(1, X),
     wire.Block(1, BLOCK),
@@ -54,6 +52,16 @@ def with_(base: Any, /, **fields: Any) -> Any:
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda m: type(m).__name__)
 def test_every_message_comes_back(message: wire.Message) -> None:
     assert decode_message(encode_message(message)) == message
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2**32 - 1])
+def test_on_a_link_the_epoch_stands_before_it(epoch: int) -> None:
+    raw = encode_framed(epoch, PREPARE)
+    assert raw == epoch.to_bytes(4, "big") + encode_message(PREPARE)
+    assert decode_framed(raw) == (epoch, PREPARE)
+    for cut in range(wire.EPOCH_BYTES + 1):
+        with pytest.raises(MalformedBytes):
+            decode_framed(raw[:cut])
 
 
 def test_all_kinds_are_covered() -> None:
@@ -95,8 +103,8 @@ REFUSED: list[Any] = [
     with_(STATUS, commits=(0,) * (VALIDATORS_MAX + 1)),
     with_(STATUS, head_hash=b""),
     with_(STATUS, round=-1),
-    wire.LastSeenQuestion(0, 1, X, X[1:]),
-    wire.LastSeenQuestion(0, -1, X, X),
+    wire.LastSeenQuestion(1, X, X[1:]),
+    wire.LastSeenQuestion(-1, X, X),
     with_(ANSWER, votes=ANSWER.votes * (wire.LAST_SEEN_VOTES_MAX + 1)),
     with_(ANSWER, votes=(SignedVote(Prepare(1, 0, b""), 0, SIG),)),
     with_(ANSWER, lock=with_(LOCK, round=-1)),
@@ -149,16 +157,18 @@ def test_too_much_evidence_is_refused() -> None:
 def test_a_message_above_the_size_limit_is_refused_unread() -> None:
     with pytest.raises(MalformedBytes, match="at most"):
         decode_message(bytes(wire.MESSAGE_BYTES_MAX + 1))
+    with pytest.raises(MalformedBytes, match="at most"):
+        decode_framed(bytes(wire.EPOCH_BYTES + wire.MESSAGE_BYTES_MAX + 1))
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200))
 def test_random_bytes_are_a_message_or_malformed(raw: bytes) -> None:
     try:
-        message = decode_message(raw)
+        epoch, message = decode_framed(raw)
     except MalformedBytes:
         return
-    assert encode_message(message) == raw
+    assert encode_framed(epoch, message) == raw
 
 
 @settings(max_examples=300, deadline=None)

@@ -127,7 +127,7 @@ def test_a_spare_is_told_to_a_key_that_asks_what_was_seen_of_it_once_verified() 
     ):
         solo, hash, _ = prepared()
         solo.receive(THIRD, vote)
-        effects = solo.receive(THIRD, wire.LastSeenQuestion(0, 1, key, nonce))
+        effects = solo.receive(THIRD, wire.LastSeenQuestion(1, key, nonce))
         (answer,) = [send.message for send in of(fx.Send, effects) if isinstance(send.message, wire.LastSeenAnswer)]
         assert (Prepare(1, 0, hash) in {signed.message for signed in answer.votes}) is told
 

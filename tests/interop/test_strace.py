@@ -33,7 +33,7 @@ from consensus.messages import (
     SignedProposal,
     SignedRoundChange,
     Status,
-    decode_message,
+    decode_framed,
 )
 from ledger.blocks import header_hash
 from ledger.codec import encode
@@ -102,7 +102,7 @@ class Ears:
         """Those of the agreement."""
         for heard in self.heard:
             if heard.carried.channel is Channel.CONSENSUS:
-                yield heard, decode_message(heard.carried.payload)
+                yield heard, decode_framed(heard.carried.payload)[1]
 
 
 class _ListeningCipher:

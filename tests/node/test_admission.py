@@ -224,6 +224,34 @@ async def test_committed_meanwhile_by_others_is_a_duplicate() -> None:
     assert await node.codes(raw) == ["OK"]  # this chain has not seen it: nothing is remembered of the block
 
 
+@pytest.mark.parametrize(("source", "next_epoch"), [(Source.CLIENT, "BAD_SIGNATURE"), (Source.PEER, "NOT_YET_VALID")])
+@pytest.mark.asyncio
+async def test_who_signed_for_the_epoch_before_or_after_has_not_lied(source: Source, next_epoch: str) -> None:
+    node = Node()
+    node.chain.epoch = 5
+    raws = [signed(number, epoch=number) for number in range(3, 8)]
+    outcomes = await node.admission.submit(raws, source)
+    assert [outcome.code for outcome in outcomes] == ["BAD_SIGNATURE", "EXPIRED", "OK", next_epoch, "BAD_SIGNATURE"]
+    assert outcomes[1].detail == "signed for epoch 4, this node is in epoch 5"
+    assert node.pool.ids() == [outcomes[2].id]
+    assert sum(node.verifier.calls) == len(raws) + 4 * (2 if source is Source.PEER else 1)
+
+
+@pytest.mark.asyncio
+async def test_an_epoch_that_begins_while_a_signature_is_verified_leaves_it_outside() -> None:
+    node = Node()
+    node.verifier.gate.clear()
+    task = asyncio.create_task(node.admission.submit([signed(1)], Source.CLIENT))
+    await asyncio.sleep(0)
+    node.chain.epoch = 1
+    node.verifier.gate.set()
+    assert [(outcome.code, outcome.detail) for outcome in await task] == [
+        ("EXPIRED", "epoch 1 began while it was verified")
+    ]
+    assert (len(node.pool), node.handed) == (0, [])
+    assert await node.codes(signed(1), signed(1, epoch=1)) == ["EXPIRED", "OK"]
+
+
 @pytest.mark.asyncio
 async def test_a_full_pool_does_no_work_for_what_it_cannot_keep() -> None:
     node = Node(Limits(transactions_max=2))

@@ -1,5 +1,6 @@
 """The shell of the agreement: order of effects, when a block is due, whom messages go to; the core is scripted."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -33,7 +34,7 @@ from consensus.events import (
     TimerKind,
 )
 from consensus.log import Position
-from consensus.messages import GetCertificate, SignedPrepare, encode_message
+from consensus.messages import GetCertificate, SignedPrepare, encode_framed
 from ledger.errors import InvariantViolation, MalformedBytes
 from ledger.transactions import AdvanceClock, transaction_id
 from node.due import PUSH_AGAIN_S
@@ -219,9 +220,21 @@ def test_messages_come_with_the_position_of_their_sender() -> None:
     bench = Bench()
     bench.driver.start()
     message = GetCertificate(0)
-    bench.driver.received(bench.link(2), encode_message(message))
-    bench.driver.received(b"an observer", encode_message(message))
+    bench.driver.received(bench.link(2), encode_framed(0, message))
+    bench.driver.received(b"an observer", encode_framed(0, message))
     assert [(event.index, event.message) for event in bench.core.of(Received)] == [(2, message), (None, message)]
+
+
+def test_messages_carry_the_epoch_of_their_sender_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    context = bench.chain.context
+    monkeypatch.setattr(bench.chain, "context", lambda keys: replace(context(keys), epoch=7))
+    bench.answer(HeightStarted, Send(b"r", GetCertificate(0)), Broadcast(GetCertificate(0)))
+    bench.driver.start()
+    assert {payload for _, payload in bench.links.sent} == {encode_framed(7, GetCertificate(0))}
+    for epoch in (0, 7, 8):
+        bench.driver.received(bench.link(2), encode_framed(epoch, GetCertificate(0)))
+    assert [event.epoch for event in bench.core.of(Received)] == [0, 7, 8]
 
 
 def test_rubbish_is_the_senders_fault_and_never_reaches_the_core() -> None:
@@ -238,7 +251,7 @@ def test_blame_and_being_behind_are_passed_on() -> None:
     bench.driver.start()
     assert bench.links.penalized == [(b"p", "bodies")]
     assert bench.behind == [(b"q", 9)]
-    assert bench.links.sent == [(b"r", encode_message(GetCertificate(0)))]
+    assert bench.links.sent == [(b"r", encode_framed(0, GetCertificate(0)))]
 
 
 def test_an_observer_never_persists_nor_signs() -> None:
@@ -255,7 +268,7 @@ def test_after_stop_nothing_is_said_any_more() -> None:
     bench.driver.stop()
     assert bench.clock.running == {}
     before = len(bench.core.events)
-    bench.driver.received(bench.link(1), encode_message(GetCertificate(0)))
+    bench.driver.received(bench.link(1), encode_framed(0, GetCertificate(0)))
     bench.wait_for_block(bench.transaction())
     assert len(bench.core.events) == before
 

@@ -20,7 +20,7 @@ from consensus.messages import (
     SignedProposal,
     SignedRoundChange,
     Status,
-    decode_message,
+    decode_framed,
 )
 from consensus.records import BodyRecord, FirstRecord, LockRecord, ProposalRecord, VoteRecord
 from ledger.calendar import MS_PER_DAY
@@ -126,7 +126,7 @@ class Witness:
             self._require(decode_head(payload).height <= durable_height, "a head told before its batch was synced")
         if channel is not Channel.CONSENSUS:
             return
-        message = decode_message(payload)
+        _, message = decode_framed(payload)
         if isinstance(message, Status):
             self._require(message.height - 1 <= durable_height, "a status told before its head was synced")
         own = (SignedProposal, SignedPrepare, SignedCommit, SignedRoundChange)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from consensus.messages import SignedPrepare, encode_message
+from consensus.messages import SignedPrepare, encode_framed
 from ledger import beacon
 from ledger.blocks import Evidence
 from ledger.codec import encode
@@ -159,7 +159,7 @@ async def test_a_validator_that_votes_twice_is_on_the_chain_of_all_although_one_
         for value in (X, Y):
             prepare = Prepare(view.height + 1, 0, value)
             signature = sign(secret.secret, prepare.signing_digest(view.chain_id, 0))
-            platform.driver.received(peer.node_key, encode_message(SignedPrepare(prepare, index, signature)))
+            platform.driver.received(peer.node_key, encode_framed(0, SignedPrepare(prepare, index, signature)))
         await network.until(lambda node: node.chain.current.state.length(Contradiction) == 1)
         await network.until(lambda node: len(node.evidence) == 0)
         (seat,) = {node.chain.current.state.get(Contradiction, 0).seat for node in network.nodes.values()}

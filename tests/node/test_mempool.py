@@ -121,12 +121,25 @@ def test_a_committed_transaction_leaves_and_is_not_called_expired() -> None:
     assert not pool.expired(tx_id)
 
 
+def test_what_waits_when_an_epoch_begins_has_expired() -> None:
+    pool = Mempool(LARGE, classify)
+    ids = [put(pool, number, size=100 + number) for number in range(3)]
+    assert pool.expire_all() == ids
+    assert all(map(pool.expired, ids))
+    assert (len(pool), pool.size_bytes, pool.expire_all()) == (0, 0, [])
+    pool.remove_committed([], 5_000)
+    assert put(pool, 4) in pool
+
+
 def test_ids_of_expired_transactions_are_remembered_within_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EXPIRED_IDS_MAX", 3)
     pool = Mempool(LARGE, classify)
     ids = [put(pool, number, valid_until_ms=number) for number in range(5)]
     pool.remove_committed([], 100)
     assert [pool.expired(tx_id) for tx_id in ids] == [False, False, True, True, True]
+    more = [put(pool, number) for number in range(10, 14)]
+    pool.expire_all()
+    assert [pool.expired(tx_id) for tx_id in (*ids, *more)] == [False] * 6 + [True] * 3
 
 
 def test_the_same_transaction_waits_once() -> None:
