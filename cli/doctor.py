@@ -102,7 +102,7 @@ def status_findings(answer: dict[str, Any]) -> list[Finding]:
     if answer.get("reset_needed"):
         why = "it stays behind for ever; keys and signing record are not the trouble, and stay"
         what, following = f"reset needed: {answer['reset_needed']}", "stop it, `huzhu reset --yes`, start it"
-        findings.append(Finding("BEHIND_PRUNING", Severity.WARNING, what, why, following))
+        findings.append(Finding("RESET_NEEDED", Severity.WARNING, what, why, following))
     if not answer["peers_connected"]:
         what = "no peer is connected"
         findings.append(Finding("NO_PEERS", Severity.WARNING, what, "", "`huzhu peers list`, `huzhu peers why KEY`"))

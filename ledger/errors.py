@@ -29,6 +29,17 @@ class PeerError(HuzhuError):
         self.detail = detail
 
 
+class OtherEpoch(PeerError):
+    """A peer's next block is of another epoch than ours, and does not begin it: one of us has missed a recovery that
+    dropped blocks (CONSENSUS §6). Nobody has lied.
+    """
+
+    def __init__(self, epoch: int, detail: str) -> None:
+        super().__init__("OTHER_EPOCH", detail)
+        self.epoch = epoch
+        """Of the peer's block."""
+
+
 class TransactionRejected(HuzhuError):
     """A client's transaction was refused; ``code`` is one of ``CODES``."""
 

@@ -35,7 +35,7 @@ from ledger.blocks import (
     header_hash,
 )
 from ledger.codec import decode_own, encode
-from ledger.errors import InvariantViolation, OperatorError, PeerError
+from ledger.errors import InvariantViolation, OperatorError, OtherEpoch, PeerError
 from ledger.genesis import Genesis
 from ledger.state import Index, StateReader
 from ledger.store import Batch, Overlay, Reader, Store
@@ -337,7 +337,8 @@ class Chain:
     async def import_block(self, block: RawBlock | AheadBlock) -> bool:
         """Commit a block that a peer sent; false when it is not above the head any more.
 
-        Raises ``PeerError`` when the certificate does not prove it, or the body is another's.
+        Raises ``PeerError`` when the certificate does not prove it, or the body is another's; ``OtherEpoch``, which is
+        nobody's fault, when it is of an epoch that is not ours and does not begin with it.
         """
         ahead = await self.prepare(block) if isinstance(block, RawBlock) else block
         header, body = ahead.header, ahead.body
@@ -347,6 +348,8 @@ class Chain:
             if header.height != self.view.height + 1:
                 raise PeerError("WRONG_BLOCK", f"height {header.height} after {self.view.height}")
             view = validity.view_for(self.view, body.recovery)
+            if header.epoch != view.epoch:
+                raise OtherEpoch(header.epoch, f"block {header.height}: {header.epoch}, ours is {view.epoch}")
             fault = certificate_fault(
                 ahead.certificate, view.next_validators, view.chain_id, view.epoch, ahead.verifies
             )

@@ -169,7 +169,9 @@ class Window:
 
     def _reset_needed(self) -> str | None:
         """Why neither blocks nor a snapshot can bring this node further as it is; None: they can."""
-        block = self._sync.out_of_reach
+        block, epoch = self._sync.out_of_reach, self._sync.later_epoch
+        if epoch is not None:
+            return f"the others are in epoch {epoch}, and dropped block {self._chain.height} before it began"
         if self._chain.height == 0 and self._joining.by_snapshot:
             return None
         return None if block is None else f"block {block} is needed, and every peer that is ahead has pruned it"

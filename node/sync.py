@@ -7,6 +7,9 @@ Rules of this file
   fetches when consensus says that it is behind, or a head is further away.
 * Every block is checked like a proposal, carries a certificate of V(h), and is committed the one way of ``node.chain``;
   how several are under way at once is ``sync_fetch``.
+* Whose next block is of an epoch that does not begin on our head is on another branch as long as its link lasts: a
+  recovery dropped blocks, and one of us has missed it. Its claims are nothing to us, and nobody is blamed. When f + 1
+  validators are in a later epoch it was us, and we say so.
 * A peer that lies, also about what it has, is penalized; one that is slow or gone loses its claim, and another one is
   asked. Consensus is told of every claim that was not kept.
 """
@@ -79,6 +82,8 @@ class Sync:
         """The highest head that came with a valid certificate."""
         self._pruned: dict[bytes, int] = {}
         """The block that a connected peer has said to have given up, and so all below it."""
+        self._parted: dict[bytes, int] = {}
+        """Connected peers on another branch, and the epoch of their block above our head."""
         self._grace_since: float | None = None
         self._alarm = Alarm(clock)
         self._turn = 0
@@ -95,6 +100,7 @@ class Sync:
         """Its claim is void."""
         self._claims.pop(peer, None)
         self._pruned.pop(peer, None)
+        self._parted.pop(peer, None)
         self._alarm.ring()
 
     def received(self, peer: bytes, payload: bytes) -> None:
@@ -110,10 +116,13 @@ class Sync:
 
     def behind(self, peer: bytes, height: int) -> None:
         """Consensus heard that ``peer`` has decided ``height``."""
-        self._forced = max(self._forced, height)
-        self._claim(peer, height)
+        if peer not in self._parted:
+            self._forced = max(self._forced, height)
+            self._claim(peer, height)
 
     def _claim(self, peer: bytes, height: int) -> None:
+        if peer in self._parted:
+            return
         if len(self._claims) < CLAIMS_MAX or peer in self._claims:
             self._claims[peer] = max(height, self._claims.get(peer, 0))
         if height > self._chain.height:
@@ -151,17 +160,20 @@ class Sync:
 
         A claim by fewer is worth a question, but must not make the node refuse its clients.
         """
-        claims = sorted(self._claims_by_seat().values(), reverse=True)
-        f = faults(len(self._chain.view.next_validators))
-        vouched = claims[f] if len(claims) > f else 0
-        return max(self._chain.height, self._certified, vouched)
+        return max(self._chain.height, self._certified, self._vouched(self._claims))
 
-    def _claims_by_seat(self) -> dict[int, int]:
+    def _vouched(self, said: dict[bytes, int]) -> int:
+        """The highest number that f + 1 validators have said, or a higher one: an honest one is among them. Else 0."""
+        numbers = sorted(self._by_seat(said).values(), reverse=True)
+        f = faults(len(self._chain.view.next_validators))
+        return numbers[f] if len(numbers) > f else 0
+
+    def _by_seat(self, said: dict[bytes, int]) -> dict[int, int]:
         by_seat: dict[int, int] = {}
-        for peer, height in self._claims.items():
+        for peer, number in said.items():
             seat = self._seat_of(peer)
             if seat is not None:  # an organisation with two nodes still is one
-                by_seat[seat] = max(height, by_seat.get(seat, 0))
+                by_seat[seat] = max(number, by_seat.get(seat, 0))
         return by_seat
 
     @property
@@ -170,7 +182,7 @@ class Sync:
 
         Until then nobody here can say how far behind this node is.
         """
-        heard = len(self._claims_by_seat()) + self._votes()
+        heard = len(self._by_seat(self._claims)) + self._votes()
         return heard > faults(len(self._chain.view.next_validators))
 
     @property
@@ -188,6 +200,15 @@ class Sync:
         refused = {peer for peer, height in self._pruned.items() if height >= wanted}
         hope = any(height >= wanted for peer, height in self._claims.items() if peer not in refused)
         return wanted if refused and not hope else None
+
+    @property
+    def later_epoch(self) -> int | None:
+        """The epoch of f + 1 validators, when it is later than ours and did not begin on our head: ours was dropped.
+
+        No block of theirs will bring this node further either.
+        """
+        epoch = self._vouched(self._parted)
+        return epoch if epoch > self._chain.epoch else None
 
     @property
     def target(self) -> int:
@@ -256,3 +277,7 @@ class Sync:
     def pruned(self, peer: bytes, height: int) -> None:
         """It has said that it gave up the content of ``height``."""
         self._pruned[peer] = max(height, self._pruned.get(peer, 0))
+
+    def parted(self, peer: bytes, epoch: int) -> None:
+        """Its block above our head is of ``epoch``, which does not begin there: one of us must drop blocks, restart."""
+        self._parted[peer] = epoch

@@ -6,8 +6,8 @@ Rules of this file
   of their heights, and the lowest one is executed as soon as it is proven. Execution waits for nothing else, and the
   verifier's processes find work as long as there is any; where execution waits for them, the loop does a part of it.
 * What is ahead is bounded: by ``RANGES_AHEAD`` answers, and by ``AHEAD_BYTES`` and ``AHEAD_BLOCKS`` of decoded blocks.
-* A block keeps the name of the peer that sent it: whose block does not hold is blamed, nobody else. Then everything
-  ahead is dropped, and whoever runs this begins anew above the head.
+* A block keeps the name of the peer that sent it: whose block does not hold is blamed, nobody else, and nobody for one
+  of another epoch. Then everything ahead is dropped, and whoever runs this begins anew above the head.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
-from ledger.errors import PeerError
+from ledger.errors import OtherEpoch, PeerError
 from p2p.requests import RequestFailed, RequestRefused
 
 from .ahead import AheadBlock
@@ -50,6 +50,9 @@ class Claims(Protocol):
 
     def pruned(self, peer: bytes, height: int) -> None:
         """It has said that it gave up the content of ``height``, and so of all below it."""
+
+    def parted(self, peer: bytes, epoch: int) -> None:
+        """Its block above our head is of ``epoch``, which is not ours and does not begin there."""
 
 
 class Links(Protocol):
@@ -186,7 +189,10 @@ class CatchUp:
 
     def _blame(self, peer: bytes, error: PeerError) -> None:
         self._claims.give_up(peer)
-        self._links.penalize(peer, error)
+        if isinstance(error, OtherEpoch):
+            self._claims.parted(peer, error.epoch)
+        else:
+            self._links.penalize(peer, error)
 
     # ---- ahead of execution ----
 

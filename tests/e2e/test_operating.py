@@ -112,7 +112,7 @@ def test_a_node_behind_every_peers_pruning_says_so_and_comes_back_by_a_snapshot(
         assert (ready.status, f"reset needed: {needed}" in ready.body.decode()) == (503, True)
         until(lambda: "reset needed" in late.log.read_text(), COMMIT_SECONDS, "its log says it")
         doctor = in_json("doctor", "--home", late.home, "--quick")
-        assert "BEHIND_PRUNING" in {finding["code"] for finding in doctor.json["findings"]}
+        assert "RESET_NEEDED" in {finding["code"] for finding in doctor.json["findings"]}
         assert needed in huzhu("status", "--node", late.api.url).stdout
 
         late.signal(signal.SIGTERM)

@@ -4,6 +4,7 @@ Nobody is taken for a liar, who was told nothing follows at once, and what waite
 """
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from consensus import admission
 from ledger.transactions import Enrol
 from node import recover
 from node.chain import Committed
+from node.opening import DATABASE_DIRECTORY
 from tests.node.network import Network, running
 from tests.node.test_recover import LOST, grow, home, signed
 
@@ -48,6 +50,39 @@ async def follows_at_once(network: Network, names: tuple[str, ...], untold: str)
     assert [old in committed.expired for committed in told if committed.header.epoch == 1][0]
     for name in names:
         assert old not in network.nodes[name].mempool
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_missed_the_recovery_which_dropped_its_blocks_says_so_and_a_reset_brings_it_back(
+    tmp_path: Path,
+) -> None:
+    network = Network(tmp_path, observers=1)
+    async with running(network), asyncio.TaskGroup() as again:
+        await network.until(lambda node: node.driver.signing, *VALIDATORS)
+        await grow(network, 1, only=tuple(network.nodes))
+        await network.stop("platform")
+        await grow(network, 2, at="bank", only=(*LOST, "observer-0"))
+        await network.stop(*LOST)
+        record = signed(network, recover.draft(home(network, "platform"), [0, 1, 2, 3], []))
+        for name in VALIDATORS:
+            recover.apply(home(network, name), record, drop=True)
+        network.epoch, observer = 1, network.nodes["observer-0"]
+        parted = observer.chain.height
+        await network.start(again, *VALIDATORS)
+        await grow(network, parted + 1 - record.head_height, only=VALIDATORS)
+        await network.until(lambda node: node.sync.later_epoch == 1, "observer-0")
+        said = f"the others are in epoch 1, and dropped block {parted} before it began"
+        assert (observer.chain.height, observer.window.status().more["reset_needed"]) == (parted, said)
+        for each in network.nodes.values():
+            assert [peer.banned_for_s for peer in each.network.peers() if peer.banned_for_s] == []
+        assert [each.sync.later_epoch for name, each in network.nodes.items() if name != "observer-0"] == [None] * 4
+
+        await network.stop("observer-0")
+        shutil.rmtree(home(network, "observer-0").data_path / DATABASE_DIRECTORY)
+        await network.start(again, "observer-0")
+        await network.until_height(parted + 1, timeout_s=BEFORE_A_BAN_ENDS_S)
+        assert network.nodes["observer-0"].window.status().more["reset_needed"] is None
+        await network.stop()
 
 
 @pytest.mark.asyncio
