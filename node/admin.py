@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 import threading
 import traceback
@@ -52,10 +53,12 @@ class Admin:
         write: Callable[[Batch], Awaitable[None]],
         facts: Callable[[], dict[str, Any]],
         answer_question: Callable[[bytes], Awaitable[bytes]],
+        logger: logging.Logger,
     ) -> None:
         """``facts`` are what a defect report says of the running node; ``write`` is the database's one writer.
 
-        ``answer_question`` answers a question of the sync class, as a peer's."""
+        ``answer_question`` answers a question of the sync class, as a peer's; ``logger`` gets what aiohttp says.
+        """
         self._config = config
         self._store = store
         self._write = write
@@ -68,7 +71,7 @@ class Admin:
         app.router.add_post("/prune", self._prune)
         app.router.add_get("/debug", self._debug)
         app.router.add_post("/question", self._question)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        self._runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=1.0)
 
     async def start(self) -> None:
         """Bind. Raises ``OperatorError`` ADMIN_SOCKET."""

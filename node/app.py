@@ -28,6 +28,7 @@ from p2p.peers import Address
 from .admin import Admin
 from .admission import Admission, signer_class
 from .api.answers import plain
+from .api.http_log import http_logger
 from .api.operating import status_of
 from .api.server import ApiServer, make_app, tls_context
 from .api.waiters import CommitWaiters, Result
@@ -337,6 +338,7 @@ class Node:
             write=self._disk.write,
             facts=self._facts,
             answer_question=lambda raw: self.questions.answer(self.keys.node.public, raw),
+            logger=http_logger(self.log),
         )
         await self._admin.start()
         address = self.network.address
@@ -359,7 +361,9 @@ class Node:
             steps=self.steps,
         )
         tls = self.config.tls_paths
-        self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls))
+        malformed = self.metrics.requests.labels("malformed", "400").inc
+        logger = http_logger(self.log, malformed)
+        self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls), logger=logger)
         return await self._api.start()
 
     def _facts(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ Rules of this file
 from __future__ import annotations
 
 import errno
+import logging
 import ssl
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -234,10 +235,13 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
 class ApiServer:
     """The listening socket. ``start`` binds, ``stop`` lets open requests finish; both are the node's to call."""
 
-    def __init__(self, app: web.Application, listen: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self, app: web.Application, listen: str, tls: ssl.SSLContext | None = None, *, logger: logging.Logger
+    ) -> None:
+        """``logger`` gets what aiohttp says of connections (``http_log``)."""
         self._listen = listen
         self._tls = tls
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=SHUTDOWN_SECONDS)
 
     async def start(self) -> tuple[str, int]:
         """Bind and serve; returns the address really bound.

@@ -319,6 +319,28 @@ def test_what_is_not_http_is_answered_with_a_client_error_or_hung_up_on(node: Li
     assert answer == b"" or answer.startswith(b"HTTP/1.") and answer.split()[1].startswith(b"4"), answer[:200]
 
 
+def test_what_is_not_http_is_counted_and_writes_nothing_into_the_log(node: LiveNode) -> None:
+    before, lines = malformed(node), len(node.log.read_text().splitlines())
+    for what in ("two lengths that contradict", "a chunk of a negative size", "a chunk that goes bad after a good one"):
+        with socket.create_connection((node.api.host, node.api.port), timeout=10) as connection:
+            connection.sendall(NOT_HTTP[what])
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65_536):
+                pass
+    assert malformed(node) >= before + 3
+    for line in node.log.read_text().splitlines()[lines:]:
+        assert json.loads(line)["event"] == "summary"
+
+
+def malformed(node: LiveNode) -> int:
+    found = [
+        line.split()[-1]
+        for line in node.api.request("GET", "/metrics").body.decode().splitlines()
+        if line.startswith('huzhu_http_requests_total{route="malformed",status="400"}')
+    ]
+    return int(float(found[0]))
+
+
 def test_connections_that_say_nothing_or_stop_in_the_middle_keep_nobody_waiting(
     four: LiveNetwork, node: LiveNode
 ) -> None:

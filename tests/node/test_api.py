@@ -1,6 +1,7 @@
 """The API's reading side: what is shown equals the ledger, proofs verify, and every refusal is a clear problem."""
 
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +26,8 @@ from node.api.feed import Feeds
 from node.api.server import ApiServer, routes
 from node.config import ApiSection
 from tests.node.api_kit import FakeNode
+
+LOGGER = logging.getLogger("test")
 
 BIRTH_MONTH = 1985 * 12
 IDENTITIES = [number.to_bytes(32, "big") for number in range(1, 41)]
@@ -408,18 +411,18 @@ def test_every_code_the_api_answers_with_is_in_the_table() -> None:
 @pytest.mark.asyncio
 async def test_the_server_tells_the_port_it_got_and_a_used_one_is_an_operators_error() -> None:
     node = FakeNode()
-    first = ApiServer(node.app(), "127.0.0.1:0")
+    first = ApiServer(node.app(), "127.0.0.1:0", logger=LOGGER)
     host, port = await first.start()
     assert (host, port > 0) == ("127.0.0.1", True)
     with pytest.raises(OperatorError) as caught:
-        await ApiServer(node.app(), f"127.0.0.1:{port}").start()
+        await ApiServer(node.app(), f"127.0.0.1:{port}", logger=LOGGER).start()
     assert caught.value.code == "API_PORT_IN_USE"
     await first.stop()
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind((host, port))
     with pytest.raises(OperatorError) as caught:
-        await ApiServer(node.app(), "192.0.2.1:0").start()
+        await ApiServer(node.app(), "192.0.2.1:0", logger=LOGGER).start()
     assert caught.value.code == "API_CANNOT_LISTEN"
 
 

@@ -1,5 +1,6 @@
 """TLS by option: the API speaks it with the operator's certificate, and says what is wrong with an unusable one."""
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def pems() -> tuple[Path, Path]:
 
 @pytest.mark.asyncio
 async def test_a_client_that_trusts_the_certificate_is_served_and_another_is_not(pems: tuple[Path, Path]) -> None:
-    server = ApiServer(FakeNode().app(ApiSection()), "127.0.0.1:0", tls_context(*pems))
+    server = ApiServer(
+        FakeNode().app(ApiSection()), "127.0.0.1:0", tls_context(*pems), logger=logging.getLogger("test")
+    )
     host, port = await server.start()
     url = f"https://{host}:{port}/livez"
     try:
