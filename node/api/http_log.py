@@ -13,7 +13,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..logs import Log
 
-_OF_THE_CLIENT: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError)
+_OF_THE_CLIENT: Final = (HttpProcessingError, web.RequestPayloadError, ConnectionError, UnicodeError)
+"""(aiohttp repeats an Expect it does not know, whatever bytes it has. What our handlers raise comes by ``on_bug``.)"""
 
 
 class _Events(logging.Handler):
