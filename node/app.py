@@ -28,6 +28,7 @@ from p2p.peers import Address
 from .admin import Admin
 from .admission import Admission, signer_class
 from .api.answers import plain
+from .api.connections import Connections
 from .api.http_log import http_logger
 from .api.operating import status_of
 from .api.server import ApiServer, make_app, tls_context
@@ -362,8 +363,13 @@ class Node:
         )
         tls = self.config.tls_paths
         malformed = self.metrics.requests.labels("malformed", "400").inc
+        connections = Connections(
+            section.connections_max,
+            lambda why, count: self.metrics.connections_dropped.labels(why).inc(count),
+            tls=None if tls is None else tls_context(*tls),
+        )
         logger = http_logger(self.log, malformed)
-        self._api = ApiServer(app, section.listen, None if tls is None else tls_context(*tls), logger=logger)
+        self._api = ApiServer(app, section.listen, connections=connections, logger=logger)
         return await self._api.start()
 
     def _facts(self) -> dict[str, Any]:

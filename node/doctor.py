@@ -31,6 +31,7 @@ from ledger.upgrades import upgrade
 
 from .blockstore import BlockReader, HeadRecord
 from .config import Config
+from .file_limit import check_file_limit
 from .founding import read_signed_genesis
 from .keys import load_node_keys
 from .known_answers import check_rule, check_worker
@@ -74,7 +75,12 @@ def of_error(error: OperatorError) -> Finding:
 
 def examine(config: Config, *, with_indexes: bool = True) -> list[Finding]:
     """Everything found in the home of ``config``. ``with_indexes``: read every row and every index entry as well."""
-    findings = [*_guarded(lambda: _keys(config)), *_disk(config), *_guarded(_signatures)]
+    findings = [
+        *_guarded(lambda: _keys(config)),
+        *_disk(config),
+        *_guarded(_signatures),
+        *_guarded(lambda: _files(config)),
+    ]
     try:
         genesis = read_signed_genesis(config.genesis_path)
     except OperatorError as error:
@@ -141,6 +147,11 @@ def _signatures() -> Iterator[Finding]:
     """Here and in a process of its own signatures are judged by the network's rule."""
     check_rule()
     check_worker()
+    yield from ()
+
+
+def _files(config: Config) -> Iterator[Finding]:
+    check_file_limit(config)
     yield from ()
 
 

@@ -92,6 +92,12 @@ class Metrics:
             buckets=_SLOW,
             registry=registry,
         )
+        self.connections_dropped = Counter(
+            "huzhu_http_connections_dropped",
+            "Connections closed because too many were open: idle ones to make room, or new ones.",
+            ["why"],
+            registry=registry,
+        )
         self.waiters = Gauge("huzhu_http_waiters", "Requests that wait for a block.", registry=registry)
 
     def phase(self, phase: str, seconds: float) -> None:

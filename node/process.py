@@ -8,6 +8,7 @@ from ledger.errors import InvariantViolation
 from .allocator import give_large_blocks_back
 from .app import Node
 from .config import Config
+from .file_limit import raise_file_limit
 
 
 async def _run(config: Config) -> None:
@@ -28,6 +29,7 @@ async def _run(config: Config) -> None:
 
 def run(config: Config) -> int:
     """Run the node of ``config`` until SIGTERM or SIGINT; the exit status. Raises ``OperatorError``."""
+    raise_file_limit(config)
     give_large_blocks_back()
     asyncio.run(_run(config))
     return 0

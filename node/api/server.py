@@ -22,7 +22,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ledger.errors import OperatorError, TransactionRejected
+from ledger.errors import InvariantViolation, OperatorError, TransactionRejected
 from p2p.rate import TokenBucket
 
 from ..config import ApiSection, split_address
@@ -32,6 +32,7 @@ from .answers import answer, problem
 from .blocks import Blocks
 from .claim_views import ClaimViews
 from .claimants import Claimants
+from .connections import Connections
 from .consortium_views import ConsortiumViews
 from .feed import Feeds
 from .ledger_views import LedgerViews
@@ -236,11 +237,23 @@ class ApiServer:
     """The listening socket. ``start`` binds, ``stop`` lets open requests finish; both are the node's to call."""
 
     def __init__(
-        self, app: web.Application, listen: str, tls: ssl.SSLContext | None = None, *, logger: logging.Logger
+        self,
+        app: web.Application,
+        listen: str,
+        *,
+        connections: Connections,
+        logger: logging.Logger,
     ) -> None:
         """``logger`` gets what aiohttp says of connections (``http_log``)."""
         self._listen = listen
-        self._tls = tls
+        self._connections = connections
+
+        @web.middleware
+        async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+            with connections.serving(request.protocol):
+                return await handler(request)
+
+        app.middlewares.insert(0, serve)
         self._runner = web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=SHUTDOWN_SECONDS)
 
     async def start(self) -> tuple[str, int]:
@@ -250,8 +263,11 @@ class ApiServer:
         """
         host, port = split_address(self._listen)
         await self._runner.setup()
+        server = self._runner.server
+        if server is None:
+            raise InvariantViolation("a runner that is set up has a server")
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=self._tls).start()
+            return await self._connections.listen(host, port, server)
         except OSError as error:
             await self._runner.cleanup()
             raise OperatorError(
@@ -261,9 +277,8 @@ class ApiServer:
                 "choose another api.listen",
                 exit_code=1,
             ) from error
-        bound = self._runner.addresses[0]
-        return str(bound[0]), int(bound[1])
 
     async def stop(self) -> None:
         """Stop listening and end what is open."""
+        await self._connections.close()
         await self._runner.cleanup()

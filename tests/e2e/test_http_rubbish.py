@@ -7,18 +7,20 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import msgpack
 import pytest
 
+from cli.output import Exit
 from ledger.errors import CODES
 from ledger.limits import BATCH_ITEMS_MAX, SINGLE_TRANSACTION_BYTES_MAX, TRANSACTION_BYTES_MAX, VALIDITY_WINDOW_MS
 from ledger.transactions import AdvanceClock, Enrol, EnrolBatch, transaction_id
 from node.keys import KeyKind, generate
 
 from .api import JSON, MSGPACK, OCTETS, PROBLEM, TRANSACTIONS, Answer
-from .network import LiveNetwork, LiveNode, until
+from .network import READY_SECONDS, LiveNetwork, LiveNode, until
 
 pytestmark = pytest.mark.e2e
 
@@ -354,6 +356,42 @@ def test_connections_that_say_nothing_or_stop_in_the_middle_keep_nobody_waiting(
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_a_crowd_of_silent_connections_keeps_nobody_out(four: LiveNetwork) -> None:
+    watcher, most = four.nodes["regulator-2"], 8
+    watcher.settings["api.connections_max"] = most
+    silent: list[socket.socket] = []
+    try:
+        four.up([watcher.name])
+        for _ in range(20 * most):
+            silent.append(socket.create_connection((watcher.api.host, watcher.api.port), timeout=10))
+            silent[-1].sendall(b"GET /v1/status HTTP/1.1\r\nHos")
+        four.commit_one(watcher)
+        until(lambda: connections(watcher) <= most, 5, "those that were too many are closed")
+    finally:
+        for connection in silent:
+            connection.close()
+        del watcher.settings["api.connections_max"]
+        watcher.stop()
+
+
+def connections(node: LiveNode) -> int:
+    """TCP connections that the kernel holds open with the node's API (state 01), its own side of them."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[1].endswith(f":{node.api.port:04X}") and row[3] == "01" for row in rows)
+
+
+def test_a_node_that_may_not_have_the_files_it_needs_does_not_start(four: LiveNetwork) -> None:
+    watcher = four.nodes["regulator-2"]
+    watcher.prefix = ["bash", "-c", 'ulimit -n 2000; exec "$@"', "limited"]
+    try:
+        watcher.start()
+        assert watcher.wait(READY_SECONDS) == Exit.CONFIGURATION.value
+    finally:
+        watcher.prefix = []
+    assert "FILE_LIMIT" in watcher.log_tail()
+    assert "2536 files may be open at once, and this process is allowed 2000" in watcher.log_tail()
 
 
 # ---- what every answer is ------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from ledger.transactions import AdvanceClock, EnrolBatch
 from ledger.votes import ValidatorEntry, certificate_fault
 from node.api.answers import RETRYABLE, STATUS
 from node.api.asked import LIMIT_MAX
+from node.api.connections import Connections
 from node.api.feed import Feeds
 from node.api.server import ApiServer, routes
 from node.config import ApiSection
@@ -411,18 +412,18 @@ def test_every_code_the_api_answers_with_is_in_the_table() -> None:
 @pytest.mark.asyncio
 async def test_the_server_tells_the_port_it_got_and_a_used_one_is_an_operators_error() -> None:
     node = FakeNode()
-    first = ApiServer(node.app(), "127.0.0.1:0", logger=LOGGER)
+    first = ApiServer(node.app(), "127.0.0.1:0", connections=Connections(100, print), logger=LOGGER)
     host, port = await first.start()
     assert (host, port > 0) == ("127.0.0.1", True)
     with pytest.raises(OperatorError) as caught:
-        await ApiServer(node.app(), f"127.0.0.1:{port}", logger=LOGGER).start()
+        await ApiServer(node.app(), f"127.0.0.1:{port}", connections=Connections(100, print), logger=LOGGER).start()
     assert caught.value.code == "API_PORT_IN_USE"
     await first.stop()
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         free.bind((host, port))
     with pytest.raises(OperatorError) as caught:
-        await ApiServer(node.app(), "192.0.2.1:0", logger=LOGGER).start()
+        await ApiServer(node.app(), "192.0.2.1:0", connections=Connections(100, print), logger=LOGGER).start()
     assert caught.value.code == "API_CANNOT_LISTEN"
 
 

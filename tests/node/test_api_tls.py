@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientConnectorCertificateError, ClientSession, TCPConnector
 
 from ledger.errors import OperatorError
+from node.api.connections import Connections
 from node.api.server import ApiServer, tls_context
 from node.config import ApiSection, load
 from tests.node.api_kit import FakeNode
@@ -24,7 +25,10 @@ def pems() -> tuple[Path, Path]:
 @pytest.mark.asyncio
 async def test_a_client_that_trusts_the_certificate_is_served_and_another_is_not(pems: tuple[Path, Path]) -> None:
     server = ApiServer(
-        FakeNode().app(ApiSection()), "127.0.0.1:0", tls_context(*pems), logger=logging.getLogger("test")
+        FakeNode().app(ApiSection()),
+        "127.0.0.1:0",
+        connections=Connections(100, print, tls=tls_context(*pems)),
+        logger=logging.getLogger("test"),
     )
     host, port = await server.start()
     url = f"https://{host}:{port}/livez"
