@@ -92,13 +92,12 @@ class Consensus:
         core = self._core
         if not core.started and not isinstance(event, HeightStarted):
             return []  # a message before the first height: nothing can be said yet, and peers ask again
-        epoch = core.open.context.epoch if core.started else 0
         self._handle(event)
         if isinstance(event, HeightStarted):
             early = list(core.early.all())
             core.early.clear()
             for peer, index, message in early:
-                self._handle(Received(peer, index, message, epoch))
+                self._handle(Received(peer, index, message, core.open.context.epoch))
         progress(core)
         effects, core.effects = core.effects, []
         return effects

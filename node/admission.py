@@ -24,7 +24,6 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import compress
-from operator import not_
 from typing import Final, Protocol
 
 import msgspec
@@ -338,7 +337,8 @@ class Admission:
         items = list(piece.own.values())
         verdicts = await self._signatures.verify(items, piece.epoch, urgent=source is Source.PEER)
         if not all(verdicts):
-            await self._find_other_epochs(piece, list(compress(items, map(not_, verdicts))), source)
+            unsigned = [item for item, valid in zip(items, verdicts, strict=True) if not valid]
+            await self._find_other_epochs(piece, unsigned, source)
         return verdicts
 
     async def _find_other_epochs(self, piece: _Slice, unsigned: list[_Checked], source: Source) -> None:

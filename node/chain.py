@@ -347,9 +347,10 @@ class Chain:
                 return False
             if header.height != self.view.height + 1:
                 raise PeerError("WRONG_BLOCK", f"height {header.height} after {self.view.height}")
+            expected = self.view.epoch + (body.recovery is not None)
+            if header.epoch != expected:
+                raise OtherEpoch(header.epoch, f"block {header.height}: {header.epoch}, here it is {expected}")
             view = validity.view_for(self.view, body.recovery)
-            if header.epoch != view.epoch:
-                raise OtherEpoch(header.epoch, f"block {header.height}: {header.epoch}, ours is {view.epoch}")
             fault = certificate_fault(
                 ahead.certificate, view.next_validators, view.chain_id, view.epoch, ahead.verifies
             )

@@ -115,7 +115,7 @@ class ApiSection:
     listen: str = _key("127.0.0.1:7050", "Where HTTP is served, host:port; port 0 takes a free one.", _address)
     body_bytes_max: int = _key(16_777_216, "Largest request body.", _between(4_096, 268_435_456))
     connections_max: int = _key(
-        1_024,
+        2_048,
         "Most connections at once; one more, and the oldest that serves no request is closed.",
         _between(8, 65_536),
     )

@@ -94,7 +94,7 @@ class Metrics:
         )
         self.connections_dropped = Counter(
             "huzhu_http_connections_dropped",
-            "Connections closed because too many were open: idle ones to make room, or new ones.",
+            "Connections dropped: idle or half shaken ones to make room, new ones when full, or by the system.",
             ["why"],
             registry=registry,
         )

@@ -53,6 +53,8 @@ def _leave(core: Core, event: HeightStarted) -> None:
     left, context = core.open, event.context
     if (context.epoch, context.height) <= (left.context.epoch, left.context.height):
         raise InvariantViolation(f"height {context.height} started after {left.context.height}")
+    if context.epoch != left.context.epoch:
+        core.early.clear()  # said in the epoch that is over
     core.previous = None
     if left.decided is not None and context.height == left.context.height + 1:
         if context.parent_hash != left.decided:

@@ -2,7 +2,8 @@
 
 Every connection is an open file, and LevelDB needs those too. When there are as many as there may be, the oldest one
 that serves no request makes room for the new one, or else the oldest that is still shaking hands; when all serve a
-request, the new one is told to come again. We accept them ourselves, one by one, so the bound is exact.
+request, the new one is told to come again. A request is served once it is here to its end: who sends a body for ever is
+idle. We accept connections ourselves, one by one, so the bound is exact.
 """
 
 import asyncio
@@ -38,23 +39,27 @@ class Connections:
     def __init__(
         self, connections_max: int, dropped: Callable[[str, int], None], *, tls: ssl.SSLContext | None = None
     ) -> None:
-        """``dropped(why, count)`` is told how many had to go: ``idle``, ``handshake`` or ``full``."""
+        """``dropped(why, count)`` is told how many had to go: ``idle``, ``handshake``, ``full``, ``system``."""
         self._connections_max = connections_max
         self._dropped = dropped
         self._tls = tls
-        self._serving: set[asyncio.Protocol] = set()
+        self._serving: dict[asyncio.Protocol, web.Request] = {}
         self._shaking: dict[asyncio.Task[None], socket.socket] = {}
         self._listening: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
 
     @contextmanager
-    def serving(self, protocol: asyncio.Protocol) -> Iterator[None]:
-        """A request of this connection is being answered."""
-        self._serving.add(protocol)
+    def serving(self, request: web.Request) -> Iterator[None]:
+        """The request is being answered."""
+        self._serving[request.protocol] = request
         try:
             yield
         finally:
-            self._serving.discard(protocol)
+            self._serving.pop(request.protocol, None)
+
+    def _is_idle(self, handler: asyncio.Protocol) -> bool:
+        request = self._serving.get(handler)
+        return request is None or not request.content.is_eof()
 
     async def listen(self, host: str, port: int, server: web.Server) -> tuple[str, int]:
         """Bind every address of ``host`` and accept; the first address bound. Raises ``OSError``."""
@@ -86,6 +91,7 @@ class Connections:
             try:
                 connection, _ = await loop.sock_accept(listening)
             except OSError:
+                self._dropped("system", 1)
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
             if not self._make_room(server):
@@ -119,7 +125,7 @@ class Connections:
         too_many = len(opened) + len(shaking) + 1 - self._connections_max
         if too_many <= 0:
             return True
-        idle = [each for each in opened if each not in self._serving][:too_many]
+        idle = [each for each in opened if self._is_idle(each)][:too_many]
         for handler in idle:
             handler.force_close()
         late = shaking[: too_many - len(idle)]

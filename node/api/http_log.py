@@ -30,7 +30,7 @@ class _Events(logging.Handler):
         if isinstance(error, _OF_THE_CLIENT):
             self._malformed()
             self._log.debug("not HTTP", said=record.getMessage(), why=why)
-        elif record.levelno >= logging.ERROR:
+        elif record.levelno >= logging.WARNING:
             self._log.error("a request failed", said=record.getMessage(), error=f"{type(error).__name__}: {why}")
 
 

@@ -250,7 +250,7 @@ class ApiServer:
 
         @web.middleware
         async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
-            with connections.serving(request.protocol):
+            with connections.serving(request):
                 return await handler(request)
 
         app.middlewares.insert(0, serve)

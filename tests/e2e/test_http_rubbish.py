@@ -391,7 +391,7 @@ def test_a_node_that_may_not_have_the_files_it_needs_does_not_start(four: LiveNe
     finally:
         watcher.prefix = []
     assert "FILE_LIMIT" in watcher.log_tail()
-    assert "2536 files may be open at once, and this process is allowed 2000" in watcher.log_tail()
+    assert "3560 files may be open at once, and this process is allowed 2000" in watcher.log_tail()
 
 
 # ---- what every answer is ------------------------------------------------------------------------------------------

@@ -65,7 +65,13 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
         await go.wait()
         return web.Response(text="waited")
 
+    async def body(request: web.Request) -> web.Response:
+        found.waiting.release()
+        await request.read()
+        return web.Response(text="read")
+
     app = web.Application()
+    app.router.add_post("/body", body)
     app.router.add_get("/now", now)
     app.router.add_get("/wait", wait)
     connections = Connections(MOST, lambda why, count: dropped.update({why: count}), tls=tls)
@@ -125,6 +131,33 @@ async def test_a_burst_within_one_turn_of_the_loop_is_counted_to_the_last() -> N
         assert server.dropped == {"idle": 9 * MOST + 1}
         for connection in burst:
             connection.close()
+
+
+@pytest.mark.asyncio
+async def test_who_sends_a_body_for_ever_is_idle() -> None:
+    async with serving() as server:
+        for _ in range(MOST):
+            await server.opened(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf")
+            await server.waiting.acquire()
+        assert await status(await server.opened(ASK)) == b"200"
+        assert server.dropped == {"idle": 1}
+
+
+@pytest.mark.asyncio
+async def test_a_machine_without_files_is_waited_for_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ACCEPT_PAUSE_S", 0)
+    loop, faults = asyncio.get_running_loop(), [OSError(24, "Too many open files")]
+    accept = loop.sock_accept
+
+    async def failing(listening: socket.socket) -> tuple[socket.socket, object]:
+        if faults:
+            raise faults.pop()
+        return await accept(listening)
+
+    monkeypatch.setattr(loop, "sock_accept", failing)
+    async with serving() as server:
+        assert await status(await server.opened(ASK)) == b"200"
+        assert server.dropped == {"system": 1}
 
 
 @pytest.mark.asyncio

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from msgspec import structs
 
-from ledger.blocks import header_hash
+from ledger.blocks import RecoveryRecord, header_hash
 from ledger.calendar import MS_PER_DAY
 from ledger.codec import encode
 from ledger.errors import PeerError
@@ -372,6 +372,26 @@ async def test_who_is_on_another_branch_is_not_blamed_and_not_asked_again_while_
     follower.sync.peer_down(b"x")
     follower.peer(b"x", _of_epoch(follower, 1), claims=50)
     assert follower.sync.best_claim == 50
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("epoch", "blamed"), [(0, ["BAD_RECOVERY"]), (1, ["BAD_RECOVERY"]), (2, [])])
+async def test_a_recovery_that_does_not_follow_ours_is_of_another_branch_and_a_false_one_a_lie(
+    epoch: int, blamed: list[str]
+) -> None:
+    follower = Follower(1)
+    block = follower.source.blocks[0]
+    record = RecoveryRecord(follower.chain.view.chain_id, epoch, 0, bytes(32), follower.chain.view.next_validators, ())
+
+    async def serve(question: GetBlocks) -> bytes:
+        header = encode(structs.replace(block.header, epoch=epoch or 1))
+        certificate = structs.replace(block.certificate, block_hash=header_hash(header))
+        body = encode(structs.replace(block.body, recovery=record))
+        return encode_wire(Blocks((RawBlock(header, body, encode(certificate)),)))
+
+    follower.peer(b"x", serve)
+    await follower.run(lambda: follower.refuted == [b"x"])
+    assert [code for _, code in follower.links.penalized] == blamed
 
 
 @pytest.mark.asyncio
